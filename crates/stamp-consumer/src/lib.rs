@@ -1,0 +1,1 @@
+//! The per-stamp service: partitions in, tables out, each row exactly once.

@@ -1,0 +1,1 @@
+//! Event Hubs on loopback, good enough for the published Azure clients.

@@ -1,0 +1,1 @@
+//! The Event Hubs door: one partition as pulled batches.

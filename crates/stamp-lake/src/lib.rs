@@ -1,0 +1,1 @@
+//! The lake door: Parquet encoding, Delta tables with marks, checkpoints, read-back.

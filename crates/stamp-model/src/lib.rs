@@ -1,0 +1,1 @@
+//! Ids, positions, events, columns and invariants: the words of Stampworks, plain data.

@@ -1,0 +1,1 @@
+//! The only retry, per-attempt timeout, deadline, retry budget and circuit breaker.

@@ -1,0 +1,1 @@
+//! Event-time windows, lateness and mergeable partial aggregates.

@@ -1,0 +1,1 @@
+//! Tenant schemas, and message bodies to typed columns or a coded rejection.

@@ -1,0 +1,161 @@
+//! Rows of the tables beside readings: rollups, rejected, quarantine and gaps.
+
+use bytes::Bytes;
+
+use crate::{Dictionary, PartitionId, Properties, Text};
+
+/// Mergeable partial aggregates, one row per (device, metric, window), as columns.
+#[derive(Debug, Clone, Default)]
+pub struct RollupRows {
+    /// Where the rows came from.
+    pub partition: u32,
+    /// Length of every window in seconds.
+    pub window_s: i32,
+    /// Distinct device ids.
+    pub devices: Dictionary,
+    /// Distinct metric names.
+    pub metrics: Dictionary,
+    /// Key of the row's device.
+    pub device: Vec<u32>,
+    /// Key of the row's metric.
+    pub metric: Vec<u32>,
+    /// Start of the window, inclusive.
+    pub window_start_us: Vec<i64>,
+    /// Values in this partial, at least 1.
+    pub count: Vec<i64>,
+    /// Sum of the values.
+    pub sum: Vec<f64>,
+    /// Smallest value.
+    pub min: Vec<f64>,
+    /// Largest value.
+    pub max: Vec<f64>,
+    /// Value with the earliest time; the lowest sequence wins a tie.
+    pub first: Vec<f64>,
+    /// Its time.
+    pub first_ts_us: Vec<i64>,
+    /// Value with the latest time; the highest sequence wins a tie.
+    pub last: Vec<f64>,
+    /// Its time.
+    pub last_ts_us: Vec<i64>,
+    /// Sum of squared differences from the partial's own mean (Welford's M2).
+    pub m2: Vec<f64>,
+    /// How many of `count` were late.
+    pub late_count: Vec<i64>,
+    /// Lowest sequence number in the partial.
+    pub sequence_first: Vec<i64>,
+    /// Highest sequence number in the partial.
+    pub sequence_last: Vec<i64>,
+}
+
+impl RollupRows {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count.is_empty()
+    }
+}
+
+/// An event kept as it came, with the reason: a row of `rejected` or of `quarantine`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRow {
+    /// Stable code with a page in docs/errors.
+    pub reason: &'static str,
+    /// For a person: what exactly, where in the body.
+    pub detail: String,
+    /// The schema rule that was broken, such as `fields.temp.max`; empty when none applies.
+    pub rule: String,
+    /// In quarantine: the tenant the event belongs to or claims, when there is one.
+    pub tenant: Option<String>,
+    /// Hub-stamped device id, when there is one.
+    pub device_id: Option<Text>,
+    /// Where it came from.
+    pub partition: PartitionId,
+    /// Its position.
+    pub sequence: i64,
+    /// The broker's offset.
+    pub offset: Text,
+    /// The hub's enqueued time.
+    pub enqueued_at_us: i64,
+    /// As the device set it.
+    pub content_type: Option<Text>,
+    /// Application properties, and the other system properties under their own names.
+    pub properties: Properties,
+    /// The body as it came, compressed if it came compressed.
+    pub body: Bytes,
+}
+
+impl RawRow {
+    /// What this row counts for against byte limits.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let properties: usize = self
+            .properties
+            .iter()
+            .map(|(k, v)| k.len() + v.len() + 64)
+            .sum();
+        self.body.len() + self.detail.len() + self.rule.len() + properties + 384
+    }
+}
+
+/// Why an event is in the stamp's quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QuarantineReason {
+    /// The hub stamped no device id, so no tenant can be known.
+    NoDevice,
+    /// The hub-stamped device id is not one IoT Hub could have given out.
+    BadDeviceId,
+    /// The device is in no tenant's directory.
+    UnknownTenant,
+    /// A property claims another tenant than the directory's.
+    TenantMismatch,
+    /// A message source this version does not know.
+    UnknownSource,
+    /// The tenant's buffer is full because its store does not take rows.
+    TenantBacklog,
+}
+
+impl QuarantineReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NoDevice,
+        Self::BadDeviceId,
+        Self::UnknownTenant,
+        Self::TenantMismatch,
+        Self::UnknownSource,
+        Self::TenantBacklog,
+    ];
+
+    /// The stable code in the `reason` column, with a page in docs/errors.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoDevice => "no_device",
+            Self::BadDeviceId => "bad_device_id",
+            Self::UnknownTenant => "unknown_tenant",
+            Self::TenantMismatch => "tenant_mismatch",
+            Self::UnknownSource => "unknown_source",
+            Self::TenantBacklog => "tenant_backlog",
+        }
+    }
+}
+
+/// Sequence numbers that the hub no longer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapRow {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// First missing sequence number.
+    pub sequence_first: i64,
+    /// Last missing sequence number, at least `sequence_first`.
+    pub sequence_last: i64,
+    /// Enqueued time of the first event after the gap.
+    pub next_enqueued_at_us: i64,
+    /// Why, as far as it is known, such as `retention`.
+    pub reason: &'static str,
+}

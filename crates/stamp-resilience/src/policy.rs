@@ -1,0 +1,185 @@
+//! The policy of one peer: pauses, limits, budget and breaker, as the configuration gives them.
+//!
+//! Plain values and the rules between them. `docs/resilience.md` is the reference page.
+
+mod partial;
+mod rule;
+mod text;
+
+use std::time::Duration;
+
+pub use rule::PolicyError;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How the operations against one peer are retried.
+///
+/// Reads and writes as TOML with kebab-case keys and durations as text (`"200ms"`, `"30s"`,
+/// `"2min"`); an unknown key is refused. All keys are required here. A configuration that wants
+/// one peer's defaults for the keys it leaves out uses [`RetryPolicy::over_event_hubs`] or
+/// [`RetryPolicy::over_store`]:
+///
+/// ```
+/// # use stamp_resilience::RetryPolicy;
+/// #[derive(serde::Deserialize)]
+/// struct Resilience {
+///     #[serde(default = "RetryPolicy::store", deserialize_with = "RetryPolicy::over_store")]
+///     store: RetryPolicy,
+/// }
+/// let config: Resilience = toml::from_str("store.attempts-max = 3").unwrap();
+/// assert_eq!(config.store, RetryPolicy { attempts_max: 3, ..RetryPolicy::store() });
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetryPolicy {
+    /// The first pause before jitter, 10 ms to 1 min; each further one is twice as long.
+    #[serde(with = "text")]
+    pub first_pause: Duration,
+    /// No back-off pause is longer. From twice `first-pause` to 10 min.
+    #[serde(with = "text")]
+    pub pause_max: Duration,
+    /// As `first-pause`, after the peer asked for fewer requests. From `first-pause` to 10 min.
+    #[serde(with = "text")]
+    pub throttled_first_pause: Duration,
+    /// As `pause-max`, when throttled. From twice `throttled-first-pause` to 1 h. A `Retry-After`
+    /// may ask for more.
+    #[serde(with = "text")]
+    pub throttled_pause_max: Duration,
+    /// The share of a pause that is drawn at random, 0.1 to 0.9: a pause of `x` lasts from
+    /// `(1 - jitter) * x` to `x`. More spreads better, less keeps pauses longer.
+    pub jitter: f64,
+    /// Whether the first retry of an operation after a transient failure comes without a pause.
+    /// Every later one, and every one after throttling or a timeout, has its pause.
+    pub immediate_retry: bool,
+    /// Most attempts at one operation, the first included, 1 to 20. 1 means no retry.
+    pub attempts_max: u32,
+    /// Longest one attempt may take before it is dropped, 10 ms to 10 min. With `first-pause` it
+    /// stays below `total-deadline`, so that a first attempt that hangs leaves room for a second.
+    #[serde(with = "text")]
+    pub attempt_timeout: Duration,
+    /// Longest one operation may take with all attempts and pauses, up to 1 h.
+    #[serde(with = "text")]
+    pub total_deadline: Duration,
+    /// How many of all requests to the peer may be retries.
+    pub budget: BudgetPolicy,
+    /// When the peer is left alone altogether.
+    pub breaker: BreakerPolicy,
+}
+
+/// How many of all requests to a peer may be retries: a bucket of tokens, one token a retry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BudgetPolicy {
+    /// Tokens that each operation adds, 0 to 0.5: 0.1 lets one request in eleven be a retry.
+    pub ratio: f64,
+    /// Tokens that a minute adds, 1 to 60, so that a peer with little traffic can be retried.
+    pub floor_per_minute: u32,
+    /// Most tokens the bucket holds, and what it starts with, 1 to 1,000: the longest burst of
+    /// retries after a calm time.
+    pub burst_max: u32,
+}
+
+/// When a peer is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BreakerPolicy {
+    /// Opens when this many attempts failed within `window` and they are at least half of all
+    /// attempts in it, 2 to 1,000.
+    pub failures: u32,
+    /// How far back attempts are counted, 1 s to 10 min, in steps of a tenth.
+    #[serde(with = "text")]
+    pub window: Duration,
+    /// How long it stays open at first, before jitter, 100 ms to 10 min; doubles with each probe
+    /// that fails.
+    #[serde(with = "text")]
+    pub open_first: Duration,
+    /// It never stays open longer by itself. From twice `open-first` to 1 h.
+    #[serde(with = "text")]
+    pub open_max: Duration,
+}
+
+impl RetryPolicy {
+    /// For an Event Hubs namespace.
+    ///
+    /// `throttled-first-pause` is twice the 4 s that the service's Python client waits after
+    /// `server-busy`, so that the shortest pause after jitter is those 4 s.
+    #[must_use]
+    pub fn event_hubs() -> Self {
+        Self {
+            first_pause: Duration::from_millis(500),
+            pause_max: Duration::from_secs(30),
+            throttled_first_pause: Duration::from_secs(8),
+            throttled_pause_max: Duration::from_secs(60),
+            jitter: 0.5,
+            immediate_retry: false,
+            attempts_max: 6,
+            attempt_timeout: Duration::from_secs(30),
+            total_deadline: Duration::from_secs(180),
+            budget: BudgetPolicy::default(),
+            breaker: BreakerPolicy::default(),
+        }
+    }
+
+    /// For an object store, such as a tenant's storage account.
+    #[must_use]
+    pub fn store() -> Self {
+        Self {
+            first_pause: Duration::from_millis(200),
+            pause_max: Duration::from_secs(10),
+            throttled_first_pause: Duration::from_secs(2),
+            throttled_pause_max: Duration::from_secs(60),
+            attempts_max: 5,
+            total_deadline: Duration::from_secs(120),
+            ..Self::event_hubs()
+        }
+    }
+
+    /// Reads a policy whose missing keys come from [`RetryPolicy::event_hubs`].
+    ///
+    /// # Errors
+    /// What the deserializer reports: an unknown key, a duration without a unit, a wrong type.
+    pub fn over_event_hubs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        partial::read_over(Self::event_hubs(), deserializer)
+    }
+
+    /// Reads a policy whose missing keys come from [`RetryPolicy::store`].
+    ///
+    /// # Errors
+    /// As [`RetryPolicy::over_event_hubs`].
+    pub fn over_store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        partial::read_over(Self::store(), deserializer)
+    }
+
+    /// Checks every rule between the values. `key` is where the policy stands in the
+    /// configuration, such as `resilience.store`, and leads the keys in the message.
+    ///
+    /// # Errors
+    /// [`PolicyError::OutOfRange`] for a value outside its range: a zero pause, no jitter, no
+    /// limit. [`PolicyError::Conflict`] for two values that contradict each other: a fixed
+    /// interval, an attempt that may use up the deadline.
+    pub fn validate(&self, key: &str) -> Result<(), PolicyError> {
+        rule::check(self, key)
+    }
+}
+
+impl Default for BudgetPolicy {
+    /// A tenth of all requests, and ten a minute.
+    fn default() -> Self {
+        Self {
+            ratio: 0.1,
+            floor_per_minute: 10,
+            burst_max: 20,
+        }
+    }
+}
+
+impl Default for BreakerPolicy {
+    /// Ten failures in 30 s open it for 5 s at first and 2 min at most.
+    fn default() -> Self {
+        Self {
+            failures: 10,
+            window: Duration::from_secs(30),
+            open_first: Duration::from_secs(5),
+            open_max: Duration::from_secs(120),
+        }
+    }
+}

@@ -1,1 +1,27 @@
 //! The service's own logs, metrics and health endpoints.
+//!
+//! [`catalogue`] is the one list of metrics: what is registered, documented in `docs/metrics.md`
+//! and checked comes from it. [`Metrics`] and [`RetryMetrics`] are the typed handles that programs
+//! hold; a [`Registry`] is passed in, never global, so that two stamps in one process, or two
+//! tests, do not meet. [`serve`] answers probes and scrapes; [`logs::init`] writes to stderr.
+//!
+//! This crate never retries, never decides anything about the data path, and never lets a device
+//! id, a payload or a secret into a label.
+
+pub mod catalogue;
+mod error;
+mod health;
+mod labels;
+pub mod logs;
+mod metrics;
+mod registry;
+mod retry;
+mod server;
+
+pub use error::TelemetryError;
+pub use health::{Condition, Health};
+pub use labels::TENANT_LABELS_MAX;
+pub use metrics::{CommitOutcome, Metrics, PartitionState};
+pub use registry::Registry;
+pub use retry::RetryMetrics;
+pub use server::{Served, serve};

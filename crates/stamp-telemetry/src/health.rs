@@ -1,0 +1,126 @@
+//! What the probes answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Something that must have happened once before the service is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// The configuration was read and accepted.
+    ConfigLoaded,
+    /// Every store the service writes to answered once.
+    StoreReached,
+    /// The hub answered once.
+    HubReached,
+}
+
+impl Condition {
+    const ALL: [Self; 3] = [Self::ConfigLoaded, Self::StoreReached, Self::HubReached];
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::ConfigLoaded => 1,
+            Self::StoreReached => 2,
+            Self::HubReached => 4,
+        }
+    }
+
+    fn missing(self) -> &'static str {
+        match self {
+            Self::ConfigLoaded => "configuration is not loaded",
+            Self::StoreReached => "store was not reached yet",
+            Self::HubReached => "hub was not reached yet",
+        }
+    }
+}
+
+const DRAINING: u8 = 8;
+
+/// The state behind `/livez`, `/readyz` and `/startupz`. Cloning gives the same state.
+///
+/// Conditions never go back: an outage of the hub or of a store is seen in metrics and alerts, and
+/// restarting the service, which is what a failed probe leads to, would not end it.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<AtomicU8>);
+
+impl Health {
+    /// Nothing has happened yet: alive, not started, not ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says that a condition is met, once and for all.
+    pub fn met(&self, condition: Condition) {
+        self.0.fetch_or(condition.bit(), Ordering::Relaxed);
+    }
+
+    /// Says that the service is stopping: from now on it is not ready.
+    pub fn draining(&self) {
+        self.0.fetch_or(DRAINING, Ordering::Relaxed);
+    }
+
+    /// Whether every condition was met, draining or not.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.unmet().is_empty()
+    }
+
+    /// Whether the service does its work: started and not draining.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_started() && !self.is_draining()
+    }
+
+    /// What readiness waits for, in words; empty when ready.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut missing = self.unmet();
+        if self.is_draining() {
+            missing.push("the service is draining");
+        }
+        missing
+    }
+
+    pub(crate) fn unmet(&self) -> Vec<&'static str> {
+        let state = self.0.load(Ordering::Relaxed);
+        let unmet = Condition::ALL.into_iter().filter(|c| state & c.bit() == 0);
+        unmet.map(Condition::missing).collect()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & DRAINING != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_is_missing_until_all_is_met() {
+        let health = Health::new();
+        health.met(Condition::ConfigLoaded);
+        health.met(Condition::HubReached);
+        assert_eq!(health.missing(), ["store was not reached yet"]);
+        assert!(!health.is_ready());
+
+        health.met(Condition::StoreReached);
+
+        assert!(health.is_ready());
+        assert!(health.missing().is_empty());
+    }
+
+    #[test]
+    fn a_draining_service_is_started_and_not_ready() {
+        let health = Health::new();
+        Condition::ALL
+            .into_iter()
+            .for_each(|condition| health.met(condition));
+
+        health.draining();
+
+        assert!(health.is_started());
+        assert_eq!(health.missing(), ["the service is draining"]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Logs of the service: on stderr only, one line an event.
+
+use std::io;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::TelemetryError;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object with the stable keys `timestamp` (RFC 3339, UTC), `level`, `target`,
+    /// `message` and, inside a span, `span`; the event's own fields stand beside them.
+    Json,
+    /// For a person at a terminal.
+    Text,
+}
+
+/// Sends this process's logs to stderr.
+///
+/// `filter` is a level with exceptions by module, such as `info,stamp_consumer=debug`.
+///
+/// # Errors
+/// [`TelemetryError::Filter`] when the filter cannot be read, [`TelemetryError::LogsInstalled`]
+/// when the process has set up logs before.
+pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
+    subscriber(format, filter, io::stderr)?
+        .try_init()
+        .map_err(TelemetryError::LogsInstalled)
+}
+
+/// The subscriber behind [`init`], for any writer.
+fn subscriber<W>(
+    format: Format,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    Ok(match format {
+        Format::Json => Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .finish(),
+        ),
+        Format::Text => Box::new(builder.with_ansi(false).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! The data path's handles: methods named after what happened, labels from closed sets.
+
+mod unflushed;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{Gauge, GaugeVec, Histogram, IntCounterVec};
+use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, StampId, TenantId};
+
+use crate::catalogue::consumer as catalogue;
+use crate::labels::TenantLabels;
+use crate::{Registry, TelemetryError};
+use unflushed::UnflushedAges;
+
+/// How a table commit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// A new version with these rows.
+    Committed,
+    /// The reply was lost; reading back found the rows committed.
+    Found,
+    /// Every row was in the table already.
+    Empty,
+    /// Given up; the rows are still buffered or still at the source.
+    Failed,
+}
+
+impl CommitOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Found => "found",
+            Self::Empty => "empty",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the worker of a partition is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionState {
+    /// Finding its position and opening its receiver.
+    Opening,
+    /// Reading; also while it waits for memory.
+    Reading,
+    /// Given up for now: the hub or the store does not answer. Nothing is lost.
+    Paused,
+    /// Stopping: flushing what it has.
+    Draining,
+    /// Not reading any more.
+    Stopped,
+}
+
+impl PartitionState {
+    const ALL: [Self; 5] = [
+        Self::Opening,
+        Self::Reading,
+        Self::Paused,
+        Self::Draining,
+        Self::Stopped,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Reading => "reading",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The metrics of one stamp's data path. Cloning is cheap and gives the same metrics.
+///
+/// Call these once a batch, not once an event: each call looks up its series. Counts are what
+/// happened since the last call. A `table` is a table's name, a `reason` a stable code.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tenants: TenantLabels,
+    unflushed: UnflushedAges,
+    events_received: IntCounterVec,
+    events: IntCounterVec,
+    rejected: IntCounterVec,
+    quarantined: IntCounterVec,
+    duplicate_rows_dropped: IntCounterVec,
+    late_rows: IntCounterVec,
+    clock_suspect_rows: IntCounterVec,
+    notifications: IntCounterVec,
+    gap_events: IntCounterVec,
+    rows_written: IntCounterVec,
+    commits: IntCounterVec,
+    commit_conflicts: IntCounterVec,
+    flush_duration: Histogram,
+    flush_rows: Histogram,
+    flush_bytes: Histogram,
+    lag_events: GaugeVec,
+    lag_seconds: GaugeVec,
+    buffered_bytes: Gauge,
+    buffer_limit_bytes: Gauge,
+    checkpoint_sequence: GaugeVec,
+    retention_headroom: GaugeVec,
+    partition_state: GaugeVec,
+    decoded_bodies: IntCounterVec,
+    invariant_violations: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the metrics of `stamp`.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Registered`] when this stamp's metrics are in the registry already.
+    pub fn new(registry: &Registry, stamp: &StampId) -> Result<Self, TelemetryError> {
+        let registration = registry.of(stamp);
+        let build_info = registration.gauges(&catalogue::BUILD_INFO)?;
+        build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        let metrics = Self(Arc::new(Inner {
+            tenants: TenantLabels::new(),
+            unflushed: UnflushedAges::new(registration.gauges(&catalogue::OLDEST_UNFLUSHED_AGE)?),
+            events_received: registration.counters(&catalogue::EVENTS_RECEIVED)?,
+            events: registration.counters(&catalogue::EVENTS)?,
+            rejected: registration.counters(&catalogue::REJECTED_EVENTS)?,
+            quarantined: registration.counters(&catalogue::QUARANTINED_EVENTS)?,
+            duplicate_rows_dropped: registration.counters(&catalogue::DUPLICATE_ROWS_DROPPED)?,
+            late_rows: registration.counters(&catalogue::LATE_ROWS)?,
+            clock_suspect_rows: registration.counters(&catalogue::CLOCK_SUSPECT_ROWS)?,
+            notifications: registration.counters(&catalogue::NOTIFICATIONS)?,
+            gap_events: registration.counters(&catalogue::GAP_EVENTS)?,
+            rows_written: registration.counters(&catalogue::ROWS_WRITTEN)?,
+            commits: registration.counters(&catalogue::COMMITS)?,
+            commit_conflicts: registration.counters(&catalogue::COMMIT_CONFLICTS)?,
+            flush_duration: registration.histogram(&catalogue::FLUSH_DURATION)?,
+            flush_rows: registration.histogram(&catalogue::FLUSH_ROWS)?,
+            flush_bytes: registration.histogram(&catalogue::FLUSH_BYTES)?,
+            lag_events: registration.gauges(&catalogue::LAG_EVENTS)?,
+            lag_seconds: registration.gauges(&catalogue::LAG_SECONDS)?,
+            buffered_bytes: registration.gauge(&catalogue::BUFFERED_BYTES)?,
+            buffer_limit_bytes: registration.gauge(&catalogue::BUFFER_LIMIT_BYTES)?,
+            checkpoint_sequence: registration.gauges(&catalogue::CHECKPOINT_SEQUENCE)?,
+            retention_headroom: registration.gauges(&catalogue::RETENTION_HEADROOM)?,
+            partition_state: registration.gauges(&catalogue::PARTITION_STATE)?,
+            decoded_bodies: registration.counters(&catalogue::DECODED_BODIES)?,
+            invariant_violations: registration.counters(&catalogue::INVARIANT_VIOLATIONS)?,
+        }));
+        metrics.start_at_zero();
+        Ok(metrics)
+    }
+
+    /// Counters whose label values are known beforehand exist from the start: a rate sees the
+    /// first event only when the series was there before it.
+    fn start_at_zero(&self) {
+        for invariant in Invariant::ALL {
+            self.count(&self.0.invariant_violations, &[invariant.id()], 0);
+        }
+        for reason in QuarantineReason::ALL {
+            self.count(&self.0.quarantined, &[reason.code()], 0);
+        }
+        for path in ["shape", "general"] {
+            self.count(&self.0.decoded_bodies, &[path], 0);
+        }
+    }
+
+    fn count(&self, counters: &IntCounterVec, labels: &[&str], by: u64) {
+        counters.with_label_values(labels).inc_by(by);
+    }
+
+    /// Events that were read from a partition.
+    pub fn received(&self, partition: PartitionId, events: u64) {
+        self.count(&self.0.events_received, &[&partition.to_string()], events);
+    }
+
+    /// Events that became readings.
+    pub fn readings(&self, tenant: &TenantId, events: u64) {
+        self.count(
+            &self.0.events,
+            &[&self.0.tenants.label(Some(tenant)), "reading"],
+            events,
+        );
+    }
+
+    /// Events that are not valid, for one reason.
+    pub fn rejected(&self, tenant: &TenantId, reason: &'static str, events: u64) {
+        let tenant = self.0.tenants.label(Some(tenant));
+        self.count(&self.0.events, &[&tenant, "rejected"], events);
+        self.count(&self.0.rejected, &[&tenant, reason], events);
+    }
+
+    /// Events that went to the stamp's quarantine; `tenant` when the directory knows one.
+    pub fn quarantined(&self, tenant: Option<&TenantId>, reason: QuarantineReason, events: u64) {
+        self.count(
+            &self.0.events,
+            &[&self.0.tenants.label(tenant), "quarantined"],
+            events,
+        );
+        self.count(&self.0.quarantined, &[reason.code()], events);
+    }
+
+    /// Events that the tenant's tables already had.
+    pub fn duplicates(&self, tenant: &TenantId, events: u64) {
+        self.count(
+            &self.0.events,
+            &[&self.0.tenants.label(Some(tenant)), "duplicate"],
+            events,
+        );
+    }
+
+    /// Rows that a table's mark said it has, and that were not written again.
+    pub fn dropped_by_mark(&self, table: &'static str, rows: u64) {
+        self.count(&self.0.duplicate_rows_dropped, &[table], rows);
+    }
+
+    /// Rows after their window's lateness.
+    pub fn late(&self, tenant: &TenantId, rows: u64) {
+        self.count(
+            &self.0.late_rows,
+            &[&self.0.tenants.label(Some(tenant))],
+            rows,
+        );
+    }
+
+    /// Rows with a device time that cannot be right.
+    pub fn clock_suspect(&self, tenant: &TenantId, rows: u64) {
+        self.count(
+            &self.0.clock_suspect_rows,
+            &[&self.0.tenants.label(Some(tenant))],
+            rows,
+        );
+    }
+
+    /// Events the hub itself produced.
+    pub fn notifications(&self, source: &MessageSource, events: u64) {
+        self.count(&self.0.notifications, &[source.label()], events);
+    }
+
+    /// Sequence numbers the hub no longer had.
+    pub fn gap(&self, partition: PartitionId, events: u64) {
+        self.count(&self.0.gap_events, &[&partition.to_string()], events);
+    }
+
+    /// Rows in a committed version; no tenant for the stamp's own tables.
+    pub fn rows_written(&self, tenant: Option<&TenantId>, table: &'static str, rows: u64) {
+        self.count(
+            &self.0.rows_written,
+            &[&self.0.tenants.label(tenant), table],
+            rows,
+        );
+    }
+
+    /// A commit that ended.
+    pub fn commit(&self, table: &'static str, outcome: CommitOutcome) {
+        self.count(&self.0.commits, &[table, outcome.label()], 1);
+    }
+
+    /// Commit attempts that another writer's commit overtook.
+    pub fn commit_conflicts(&self, table: &'static str, attempts: u64) {
+        self.count(&self.0.commit_conflicts, &[table], attempts);
+    }
+
+    /// A tenant's flush that ended: its time, its readings, its encoded bytes.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a flush is far below 2^53 rows and bytes"
+    )]
+    pub fn flushed(&self, duration: Duration, rows: u64, bytes: u64) {
+        self.0.flush_duration.observe(duration.as_secs_f64());
+        self.0.flush_rows.observe(rows as f64);
+        self.0.flush_bytes.observe(bytes as f64);
+    }
+
+    /// How far a partition is behind: events after the last one read, and that one's age.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; 2^53 events are not lag"
+    )]
+    pub fn lag(&self, partition: PartitionId, events: u64, age: Duration) {
+        let partition = partition.to_string();
+        self.0
+            .lag_events
+            .with_label_values(&[&partition])
+            .set(events as f64);
+        self.0
+            .lag_seconds
+            .with_label_values(&[&partition])
+            .set(age.as_secs_f64());
+    }
+
+    /// The age of the oldest buffered row of each tenant in one partition; tenants that are not
+    /// named have none. Replaces what was last said for this partition.
+    pub fn unflushed<'a>(
+        &self,
+        partition: PartitionId,
+        ages: impl IntoIterator<Item = (&'a TenantId, Duration)>,
+    ) {
+        let labelled = ages
+            .into_iter()
+            .map(|(tenant, age)| (self.0.tenants.label(Some(tenant)), age.as_secs_f64()));
+        self.0.unflushed.set(partition, labelled);
+    }
+
+    /// Bytes in flight now.
+    pub fn buffered(&self, bytes: u64) {
+        self.0.buffered_bytes.set(bytes as f64);
+    }
+
+    /// The configured most bytes in flight.
+    pub fn buffer_limit(&self, bytes: u64) {
+        self.0.buffer_limit_bytes.set(bytes as f64);
+    }
+
+    /// Where a partition's checkpoint is.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "Prometheus keeps every value as a float"
+    )]
+    pub fn checkpoint(&self, partition: PartitionId, sequence: i64) {
+        let partition = partition.to_string();
+        self.0
+            .checkpoint_sequence
+            .with_label_values(&[&partition])
+            .set(sequence as f64);
+    }
+
+    /// How long until the hub drops what is not yet in a table.
+    pub fn retention_headroom(&self, partition: PartitionId, headroom: Duration) {
+        let partition = partition.to_string();
+        self.0
+            .retention_headroom
+            .with_label_values(&[&partition])
+            .set(headroom.as_secs_f64());
+    }
+
+    /// What a partition's worker does from now on.
+    pub fn partition_state(&self, partition: PartitionId, state: PartitionState) {
+        let partition = partition.to_string();
+        for each in PartitionState::ALL {
+            let is = if each == state { 1.0 } else { 0.0 };
+            self.0
+                .partition_state
+                .with_label_values(&[&partition, each.label()])
+                .set(is);
+        }
+    }
+
+    /// Bodies by decoder: by a learned shape, and by the general one.
+    pub fn decoded(&self, by_shape: u64, general: u64) {
+        self.count(&self.0.decoded_bodies, &["shape"], by_shape);
+        self.count(&self.0.decoded_bodies, &["general"], general);
+    }
+
+    /// A promise was seen broken.
+    pub fn violated(&self, invariant: Invariant) {
+        self.count(&self.0.invariant_violations, &[invariant.id()], 1);
+    }
+}

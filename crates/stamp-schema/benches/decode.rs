@@ -1,0 +1,3 @@
+//! Cost of decoding one event.
+
+fn main() {}

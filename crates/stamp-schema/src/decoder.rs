@@ -1,0 +1,223 @@
+//! The parent of decoding: takes an event apart into elements and branches; leaves read them.
+
+use std::sync::Arc;
+
+use stamp_model::{Event, Readings};
+
+use crate::body::{self, Buffers};
+use crate::notification::not_telemetry;
+use crate::rejection::{Decoded, Fault, Rejection, RejectionCode};
+use crate::row::push_row;
+use crate::scan::Scan;
+use crate::schema::Schema;
+use crate::walk::{self, Scratch};
+
+/// Decodes the events of one tenant. Holds working space, so each worker has its own.
+#[derive(Debug)]
+pub struct Decoder {
+    schema: Arc<Schema>,
+    buffers: Buffers,
+    scratch: Scratch,
+}
+
+impl Decoder {
+    /// A decoder for events of the tenant whose schema this is.
+    #[must_use]
+    pub fn new(schema: Arc<Schema>) -> Self {
+        Self {
+            schema,
+            buffers: Buffers::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The schema that was given.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Appends the readings of `event` to `into`, which was made for this schema's shape; gives
+    /// their number, at least 1. An event is all or nothing: one bad element rejects it whole.
+    ///
+    /// The time of the row is bounded by [`Event::enqueued_at_us`]. `late` is left `false`.
+    ///
+    /// # Errors
+    /// The [`Rejection`] that belongs in the tenant's `rejected` table; `into` has the rows that
+    /// it had before.
+    pub fn decode(&mut self, event: &Event, into: &mut Readings) -> Result<usize, Rejection> {
+        if !event.hub.source.is_telemetry() {
+            return Err(not_telemetry(event));
+        }
+        let rows_before = into.len();
+        let Self {
+            schema,
+            buffers,
+            scratch,
+        } = self;
+        let mut elements = Elements {
+            schema,
+            event,
+            scratch,
+            into,
+            device: None,
+            count: 0,
+        };
+        let outcome = elements.read(buffers);
+        buffers.shrink();
+        match outcome {
+            Ok(()) => Ok(into.len() - rows_before),
+            Err(fault) => {
+                into.truncate(rows_before);
+                Err(fault.into())
+            }
+        }
+    }
+}
+
+/// The elements of one event on their way into the columns.
+struct Elements<'a> {
+    schema: &'a Schema,
+    event: &'a Event,
+    scratch: &'a mut Scratch,
+    into: &'a mut Readings,
+    /// Key of the device, once a row needs it.
+    device: Option<u32>,
+    count: usize,
+}
+
+impl Elements<'_> {
+    fn read(&mut self, buffers: &mut Buffers) -> Decoded<()> {
+        if self.event.hub.device_id.is_none() {
+            let message = "the hub stamped no device id on this event";
+            return Err(Fault::new(RejectionCode::NoDevice, message));
+        }
+        let text = body::text(self.event, &self.schema.limits, buffers)?;
+        let mut scan = Scan { text, at: 0 };
+        scan.skip_space();
+        match scan.peek() {
+            None => Err(Fault::new(
+                RejectionCode::EmptyBody,
+                "the body is only white space",
+            )),
+            Some(b'{') => self.read_lines(scan),
+            Some(b'[') => self.read_array(scan),
+            Some(_) => Err(not_an_object(scan)),
+        }
+    }
+
+    /// One object, or one on each line.
+    fn read_lines(&mut self, mut scan: Scan<'_>) -> Decoded<()> {
+        loop {
+            scan.at = self.element(scan)?;
+            let end = scan.at;
+            scan.skip_space();
+            if scan.peek().is_none() {
+                return Ok(());
+            }
+            if !scan.slice(end, scan.at).contains('\n') {
+                return Err(scan.malformed("the end of the body or a new line"));
+            }
+        }
+    }
+
+    fn read_array(&mut self, mut scan: Scan<'_>) -> Decoded<()> {
+        scan.at += 1;
+        scan.skip_space();
+        if scan.peek() == Some(b']') {
+            return Err(Fault::new(
+                RejectionCode::EmptyBody,
+                "the array has no elements",
+            ));
+        }
+        loop {
+            scan.at = self.element(scan)?;
+            scan.skip_space();
+            match scan.peek() {
+                Some(b',') => scan.at += 1,
+                Some(b']') => break,
+                _ => return Err(scan.malformed("`,` or `]`")),
+            }
+            scan.skip_space();
+        }
+        scan.at += 1;
+        scan.skip_space();
+        match scan.peek() {
+            None => Ok(()),
+            Some(_) => Err(scan.malformed("the end of the body")),
+        }
+    }
+
+    /// Reads the element that starts here; gives the byte after it.
+    fn element(&mut self, scan: Scan<'_>) -> Decoded<usize> {
+        let max = self.schema.limits.batch_max;
+        if self.count == max {
+            let message = format!("more than {max} elements");
+            return Err(Fault::new(RejectionCode::TooManyElements, message)
+                .at(scan.at)
+                .rule("limits.batch-max"));
+        }
+        let end = self
+            .read_element(scan)
+            .map_err(|fault| self.in_element(scan, fault))?;
+        self.count += 1;
+        Ok(end)
+    }
+
+    fn read_element(&mut self, scan: Scan<'_>) -> Decoded<usize> {
+        if scan.peek() != Some(b'{') {
+            return Err(not_an_object(scan));
+        }
+        let end = walk::read_element(self.schema, scan.text, scan.at, self.scratch)?;
+        let device = self.device();
+        push_row(
+            self.schema,
+            self.event,
+            device,
+            scan.text,
+            self.scratch,
+            self.into,
+        )?;
+        Ok(end)
+    }
+
+    fn device(&mut self) -> u32 {
+        let Self {
+            event,
+            into,
+            device,
+            ..
+        } = self;
+        *device.get_or_insert_with(|| {
+            into.devices
+                .intern(event.hub.device_id.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// Names the element, unless the body is plainly one object.
+    #[cold]
+    fn in_element(&self, scan: Scan<'_>, fault: Box<Fault>) -> Box<Fault> {
+        let text = scan.text.trim();
+        let lines = text.contains("}\n") || text.contains("}\r\n");
+        if self.count > 0 || lines || text.starts_with('[') {
+            fault.element(self.count)
+        } else {
+            fault
+        }
+    }
+}
+
+/// The fault of a value that is there instead of an object: well-formed, or not even that.
+#[cold]
+fn not_an_object(scan: Scan<'_>) -> Box<Fault> {
+    let what = match scan.peek() {
+        Some(b'"') => "a string",
+        Some(b'-' | b'0'..=b'9') => "a number",
+        Some(b't' | b'f') => "true or false",
+        Some(b'n') => "null",
+        Some(b'[') => "an array",
+        _ => return scan.malformed("`{` or `[`"),
+    };
+    let message = format!("expected an object with readings, found {what}");
+    Fault::new(RejectionCode::NotAnObject, message).at(scan.at)
+}

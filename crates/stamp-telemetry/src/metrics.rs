@@ -263,10 +263,6 @@ impl Metrics {
     }
 
     /// A tenant's flush that ended: its time, its readings, its encoded bytes.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a flush is far below 2^53 rows and bytes"
-    )]
     pub fn flushed(&self, duration: Duration, rows: u64, bytes: u64) {
         self.0.flush_duration.observe(duration.as_secs_f64());
         self.0.flush_rows.observe(rows as f64);
@@ -274,10 +270,6 @@ impl Metrics {
     }
 
     /// How far a partition is behind: events after the last one read, and that one's age.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge is a float; 2^53 events are not lag"
-    )]
     pub fn lag(&self, partition: PartitionId, events: u64, age: Duration) {
         let partition = partition.to_string();
         self.0
@@ -314,10 +306,6 @@ impl Metrics {
     }
 
     /// Where a partition's checkpoint is.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "Prometheus keeps every value as a float"
-    )]
     pub fn checkpoint(&self, partition: PartitionId, sequence: i64) {
         let partition = partition.to_string();
         self.0

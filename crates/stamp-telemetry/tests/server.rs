@@ -1,0 +1,169 @@
+//! The endpoints as a probe, a scraper and a rude client see them.
+
+use std::net::SocketAddr;
+
+use stamp_model::StampId;
+use stamp_telemetry::{Condition, Health, Metrics, Registry, Served, TelemetryError, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+struct Endpoints {
+    served: Served,
+    health: Health,
+    registry: Registry,
+    shutdown: CancellationToken,
+}
+
+async fn endpoints() -> Endpoints {
+    let (health, registry) = (Health::new(), Registry::new());
+    let shutdown = CancellationToken::new();
+    let served = serve(LOOPBACK, health.clone(), registry.clone(), shutdown.clone())
+        .await
+        .unwrap();
+    Endpoints {
+        served,
+        health,
+        registry,
+        shutdown,
+    }
+}
+
+impl Endpoints {
+    /// Sends the bytes and returns all that comes back until the server closes.
+    async fn send(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.served.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// Status and body of one GET.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self
+            .send(format!("GET {path} HTTP/1.1\r\nhost: s\r\n\r\n").as_bytes())
+            .await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_starts_is_alive_and_says_what_it_waits_for() {
+    let endpoints = endpoints().await;
+    endpoints.health.met(Condition::ConfigLoaded);
+
+    assert_eq!(endpoints.get("/livez").await, (200, "alive\n".into()));
+    let waiting = "not ready:\nstore was not reached yet\nhub was not reached yet\n";
+    assert_eq!(endpoints.get("/readyz").await, (503, waiting.into()));
+    assert_eq!(endpoints.get("/startupz").await.0, 503);
+}
+
+#[tokio::test]
+async fn a_draining_service_is_alive_started_and_not_ready() {
+    let endpoints = endpoints().await;
+    for condition in [
+        Condition::ConfigLoaded,
+        Condition::StoreReached,
+        Condition::HubReached,
+    ] {
+        endpoints.health.met(condition);
+    }
+    assert_eq!(endpoints.get("/readyz").await, (200, "ready\n".into()));
+
+    endpoints.health.draining();
+
+    assert_eq!(endpoints.get("/livez").await.0, 200);
+    assert_eq!(endpoints.get("/startupz").await, (200, "started\n".into()));
+    assert_eq!(
+        endpoints.get("/readyz").await,
+        (503, "not ready:\nthe service is draining\n".into())
+    );
+}
+
+#[tokio::test]
+async fn a_scrape_is_the_registry_in_the_text_format() {
+    let endpoints = endpoints().await;
+    let _metrics = Metrics::new(&endpoints.registry, &StampId::parse("eu-1").unwrap()).unwrap();
+
+    let answer = endpoints
+        .send(b"GET /metrics HTTP/1.1\r\nhost: s\r\n\r\n")
+        .await;
+
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{head}"
+    );
+    assert_eq!(body, endpoints.registry.text());
+    assert!(body.contains("stamp_build_info{"), "{body}");
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_refused() {
+    let endpoints = endpoints().await;
+
+    assert_eq!(endpoints.get("/").await.0, 404);
+    let answer = endpoints
+        .send(b"POST /metrics HTTP/1.1\r\nhost: s\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_over_the_header_limit_is_refused() {
+    let endpoints = endpoints().await;
+    // The limit exactly: the server has read all that was sent when it refuses, so that its
+    // answer is not lost to a reset.
+    let mut request = b"GET /livez HTTP/1.1\r\nx: ".to_vec();
+    request.resize(16 * 1024, b'a');
+
+    let answer = endpoints.send(&request).await;
+
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_finishes_its_request_is_cut_off() {
+    let endpoints = endpoints().await;
+    let started = tokio::time::Instant::now();
+
+    let answer = endpoints.send(b"GET /livez HTTP/1.1\r\nhost: ").await;
+
+    assert_eq!(answer, "");
+    assert!(started.elapsed() >= std::time::Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_cancelled_token_closes_the_port() {
+    let mut endpoints = endpoints().await;
+    assert_eq!(endpoints.get("/livez").await.0, 200);
+
+    endpoints.shutdown.cancel();
+    endpoints.served.stopped().await;
+
+    assert!(TcpStream::connect(endpoints.served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let endpoints = endpoints().await;
+    let taken = endpoints.served.address;
+
+    let second = serve(
+        taken,
+        Health::new(),
+        Registry::new(),
+        CancellationToken::new(),
+    )
+    .await;
+
+    let error = second.err().unwrap();
+    assert!(matches!(error, TelemetryError::Listen { .. }));
+    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+}

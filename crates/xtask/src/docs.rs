@@ -1,9 +1,60 @@
-//! x
-use anyhow::Result;
+//! `cargo xtask docs`: documents that are made from code.
+
+use std::fs;
 use std::path::Path;
-pub(crate) fn check(_root: &Path) -> Result<Vec<String>> {
-    Ok(vec![])
+
+use anyhow::{Context, Result};
+
+use crate::{process, test};
+
+/// A document, and the arguments of the `cargo run` that prints it.
+struct Generated {
+    path: &'static str,
+    printed_by: &'static [&'static str],
 }
-pub(crate) fn write(_root: &Path) -> Result<()> {
+
+const GENERATED: &[Generated] = &[Generated {
+    path: "docs/metrics.md",
+    printed_by: &["--package", "stamp-telemetry", "--example", "metrics"],
+}];
+
+/// Writes every document that is not current.
+pub(crate) fn write(root: &Path) -> Result<()> {
+    crate::require_workspace(root)?;
+    for document in GENERATED {
+        let text = printed(root, document)?;
+        let path = root.join(document.path);
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            println!("docs: {} is current", document.path);
+            continue;
+        }
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        println!("docs: {} was written", document.path);
+    }
     Ok(())
+}
+
+/// One line for every document that is not current.
+pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for document in GENERATED {
+        let old = fs::read_to_string(root.join(document.path)).unwrap_or_default();
+        if old != printed(root, document)? {
+            found.push(format!(
+                "docs: {} is not current: run `cargo xtask docs`",
+                document.path
+            ));
+        }
+    }
+    Ok(found)
+}
+
+fn printed(root: &Path, document: &Generated) -> Result<String> {
+    process::output(
+        test::cargo()
+            .args(["run", "--quiet"])
+            .args(document.printed_by)
+            .current_dir(root),
+    )
+    .with_context(|| format!("make {}", document.path))
 }

@@ -1,4 +1,8 @@
 //! A whole scrape, read line by line as Prometheus reads it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test file are not seen as test code"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

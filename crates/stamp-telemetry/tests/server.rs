@@ -1,4 +1,8 @@
 //! The endpoints as a probe, a scraper and a rude client see them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test file are not seen as test code"
+)]
 
 use std::net::SocketAddr;
 

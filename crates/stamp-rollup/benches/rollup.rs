@@ -1,0 +1,3 @@
+//! Cost of ordering and folding one row.
+
+fn main() {}

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use stamp_model::PartitionId;
+use stamp_resilience::{Classify, FailureKind};
 
 /// Least pause after `com.microsoft:server-busy`: the condition carries none, and the clients of
 /// Azure wait four seconds.
@@ -85,6 +86,17 @@ pub enum HubError {
         detail: String,
     },
 
+    /// The start position lies after the newest event. Permanent: the hub was made again, or the
+    /// position is not of this partition. Ask [`EventHub::properties`](crate::EventHub::properties)
+    /// who the hub is now.
+    #[error("the start position is after the end of partition {partition}: {detail}")]
+    BeyondEnd {
+        /// Which one.
+        partition: PartitionId,
+        /// The peer's words.
+        detail: String,
+    },
+
     /// Five readers without an owner level are there already, the most that Event Hubs allows for
     /// one partition and consumer group. Permanent until one of them leaves.
     #[error("partition {partition} has all the readers it may have: {detail}")]
@@ -122,6 +134,31 @@ pub enum HubError {
     },
 }
 
+impl Classify for HubError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Unreachable { .. } | Self::ConnectionLost { .. } | Self::TimedOut { .. } => {
+                FailureKind::Transient
+            }
+            Self::Throttled { retry_after, .. } => FailureKind::Throttled {
+                retry_after: *retry_after,
+            },
+            Self::Certificate { .. }
+            | Self::OwnershipLost { .. }
+            | Self::Unauthorized { .. }
+            | Self::NotFound { .. }
+            | Self::BeyondEnd { .. }
+            | Self::QuotaReaders { .. }
+            | Self::Refused { .. }
+            | Self::Protocol { .. }
+            | Self::BadConfig { .. } => FailureKind::Permanent,
+        }
+    }
+}
+
 mod condition;
 
 pub(crate) use condition::Asked;
+
+#[cfg(test)]
+mod tests;

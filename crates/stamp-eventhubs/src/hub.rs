@@ -40,6 +40,8 @@ pub enum StartPosition {
     Latest,
     /// At the first event whose sequence number is greater. When that one is gone the hub starts
     /// at the oldest it has, without a word: the caller sees the gap in the first sequence number.
+    /// A number after the newest event is refused with [`HubError::BeyondEnd`]; -1 is
+    /// [`StartPosition::Earliest`].
     AfterSequence(i64),
     /// At the first event enqueued at this time or later, microseconds since 1970 UTC. Event Hubs
     /// keeps milliseconds; the time is rounded down, so nothing is left out.

@@ -1,17 +1,22 @@
 //! The Event Hubs door: one partition as pulled batches.
 //!
 //! [`EventHub`] is one hub of one namespace, [`PartitionSource`] one open partition of it. Both are
-//! implemented by [`memory::MemoryHub`], which is a hub inside the process for tests, simulations and benches.
+//! implemented twice: [`AmqpHub`] speaks AMQP 1.0 to Event Hubs (or to an emulator of it), and
+//! [`memory::MemoryHub`] is a hub inside the process for tests, simulations and benches.
 //!
 //! Every call is **one attempt**. This crate never retries, reconnects, pauses or runs a task that
 //! does; it reports what happened as a [`HubError`], which knows its own failure kind, and the
-//! program decides. It never reads a property that a device sets in order to decide anything.
+//! program decides. It never reads a property that a device sets in order to decide anything, and
+//! it never drops an event: one that cannot be understood is delivered with a note
+//! ([`UNDECODABLE_PROPERTY`]).
 
+mod amqp;
 mod config;
 mod error;
 mod hub;
 pub mod memory;
 
+pub use amqp::{AmqpHub, AmqpSource, UNDECODABLE_PROPERTY};
 pub use config::{AmqpConfig, TlsConfig};
 pub use error::{HubError, THROTTLED_PAUSE};
 pub use hub::{EventHub, HubProperties, PartitionProperties, PartitionSource, StartPosition};

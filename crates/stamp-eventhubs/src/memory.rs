@@ -92,6 +92,15 @@ struct Reader {
     owner_level: Option<i64>,
     /// Set by [`MemoryHub::redeliver`]: where the reader continues.
     rewind_to: Option<i64>,
+    /// Why it may not read any more. It is forgotten when its source is dropped.
+    ended: Option<Ended>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Displaced,
+    Failed,
+    HubDeleted,
 }
 
 /// Readers without an owner level that Event Hubs allows for a partition and consumer group.
@@ -177,7 +186,14 @@ impl MemoryHub {
         let mut state = self.state();
         state.identity.created_at_ms = created_at_ms;
         for log in &mut state.partitions {
-            *log = Log::default();
+            let mut readers = std::mem::take(&mut log.readers);
+            for reader in &mut readers {
+                reader.ended.get_or_insert(Ended::HubDeleted);
+            }
+            *log = Log {
+                readers,
+                ..Log::default()
+            };
         }
         drop(state);
         self.shared.changed.notify_waiters();
@@ -246,8 +262,8 @@ impl EventHub for MemoryHub {
         state.readers_made += 1;
         let reader = state.readers_made;
         let log = state.log(partition)?;
+        let next = log.sequence_at(partition, start)?;
         log.admit(partition, reader, owner_level)?;
-        let next = log.sequence_at(start);
         drop(state);
         self.shared.changed.notify_waiters();
         Ok(MemorySource {
@@ -293,14 +309,21 @@ impl MemorySource {
     /// Takes what is there, without waiting.
     fn take(&mut self, limits: BatchLimits) -> Result<EventBatch, HubError> {
         let mut state = self.shared.state();
-        if let Err(error) = state.fault(Operation::NextBatch(self.partition)) {
-            if let Ok(log) = state.log(self.partition) {
-                log.readers.retain(|reader| reader.id != self.reader);
-            }
+        let fault = state.fault(Operation::NextBatch(self.partition));
+        let log = state.log(self.partition)?;
+        let Some(reader) = log
+            .readers
+            .iter_mut()
+            .find(|reader| reader.id == self.reader)
+        else {
+            return Err(lost("the hub does not know this reader"));
+        };
+        if let Err(error) = fault {
+            reader.ended = Some(Ended::Failed);
             return Err(error);
         }
-        let log = state.log(self.partition)?;
-        self.next = log.continue_at(self.partition, self.reader, self.next)?;
+        reader.check(self.partition)?;
+        self.next = reader.rewind_to.take().unwrap_or(self.next);
         let events = log.read(self.next, limits);
         if let Some(last) = events.last() {
             self.next = last.sequence + 1;
@@ -360,17 +383,23 @@ impl Log {
             .partition_point(|event| event.sequence < sequence)
     }
 
-    fn sequence_at(&self, start: StartPosition) -> i64 {
-        match start {
+    fn sequence_at(&self, partition: PartitionId, start: StartPosition) -> Result<i64, HubError> {
+        Ok(match start {
             StartPosition::Earliest => 0,
             StartPosition::Latest => self.next_sequence,
+            StartPosition::AfterSequence(sequence) if sequence >= self.next_sequence => {
+                return Err(HubError::BeyondEnd {
+                    partition,
+                    detail: format!("{sequence} is after the newest, {}", self.last_sequence()),
+                });
+            }
             StartPosition::AfterSequence(sequence) => sequence.saturating_add(1),
             StartPosition::EnqueuedAt(at_us) => self
                 .events
                 .iter()
                 .find(|event| event.enqueued_at_us >= at_us - at_us.rem_euclid(1_000))
                 .map_or(self.next_sequence, |event| event.sequence),
-        }
+        })
     }
 
     /// Lets a reader in and displaces those it outranks.
@@ -380,39 +409,27 @@ impl Log {
         id: u64,
         owner_level: Option<i64>,
     ) -> Result<(), HubError> {
-        let owner = self.readers.iter().filter_map(|r| r.owner_level).max();
-        if owner > owner_level {
+        let reading = || self.readers.iter().filter(|reader| reader.ended.is_none());
+        if reading().filter_map(|reader| reader.owner_level).max() > owner_level {
             return Err(ownership_lost(partition));
         }
-        match owner_level {
-            Some(_) => self.readers.clear(),
-            None if self.readers.len() >= READERS_MAX => {
-                return Err(HubError::QuotaReaders {
-                    partition,
-                    detail: format!("{READERS_MAX} readers without an owner level are open"),
-                });
+        if owner_level.is_some() {
+            for reader in &mut self.readers {
+                reader.ended.get_or_insert(Ended::Displaced);
             }
-            None => {}
+        } else if reading().count() >= READERS_MAX {
+            return Err(HubError::QuotaReaders {
+                partition,
+                detail: format!("{READERS_MAX} readers without an owner level are open"),
+            });
         }
         self.readers.push(Reader {
             id,
             owner_level,
             rewind_to: None,
+            ended: None,
         });
         Ok(())
-    }
-
-    /// Where the reader goes on: at `next`, or earlier when events are to be delivered again.
-    fn continue_at(&mut self, partition: PartitionId, id: u64, next: i64) -> Result<i64, HubError> {
-        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
-            return Ok(reader.rewind_to.take().unwrap_or(next));
-        }
-        if self.readers.is_empty() {
-            return Err(HubError::ConnectionLost {
-                detail: "the hub closed the link".to_owned(),
-            });
-        }
-        Err(ownership_lost(partition))
     }
 
     fn read(&self, from: i64, limits: BatchLimits) -> Vec<Event> {
@@ -427,6 +444,26 @@ impl Log {
             })
             .cloned()
             .collect()
+    }
+}
+
+impl Reader {
+    fn check(&self, partition: PartitionId) -> Result<(), HubError> {
+        match self.ended {
+            None => Ok(()),
+            Some(Ended::Displaced) => Err(ownership_lost(partition)),
+            Some(Ended::Failed) => Err(lost("the source failed before")),
+            Some(Ended::HubDeleted) => Err(HubError::Refused {
+                condition: "amqp:resource-deleted".to_owned(),
+                detail: "the hub was deleted".to_owned(),
+            }),
+        }
+    }
+}
+
+fn lost(detail: &str) -> HubError {
+    HubError::ConnectionLost {
+        detail: detail.to_owned(),
     }
 }
 

@@ -23,6 +23,9 @@ impl HubError {
         let detail = format!("{condition}: {description}");
         match (condition, asked.partition) {
             ("amqp:link:stolen", Some(partition)) => Self::OwnershipLost { partition, detail },
+            (_, Some(partition)) if description.contains(BEYOND_END) => {
+                Self::BeyondEnd { partition, detail }
+            }
             ("amqp:resource-limit-exceeded", _) => limit_exceeded(detail, asked),
             ("com.microsoft:server-busy", _) => Self::Throttled {
                 retry_after: Some(THROTTLED_PAUSE),
@@ -90,6 +93,10 @@ const TRANSIENT: [&str; 11] = [
     "com.microsoft:container-close",
     "com.microsoft:entity-updated",
 ];
+
+/// What the service says of a sequence number or an offset after the end, before it names the
+/// last; the condition alone is that of any bad argument.
+const BEYOND_END: &str = "in the system is";
 
 /// One condition for two things: too many readers, which only a person or a balancer changes, and a
 /// quota of throughput, which passes. The service's words tell them apart.

@@ -1,0 +1,164 @@
+//! A receiver link: events of one partition, from a position on, as the client's credit allows.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::super::faults::CutWhat;
+use super::super::hub::{HubShared, Partition};
+use super::super::readers::ReaderControl;
+use super::link::{Outbound, Wire};
+use crate::amqp::performative::AmqpError;
+
+/// See the module. Leaves the partition's readers when it is dropped.
+#[derive(Debug)]
+pub(super) struct Egress {
+    pub(super) hub: Arc<HubShared>,
+    pub(super) partition: u32,
+    pub(super) control: Arc<ReaderControl>,
+    pub(super) outbound: Outbound,
+    /// Sequence number of the event to send next.
+    pub(super) next: i64,
+    /// When a delayed burst may go.
+    pub(super) release_at: Option<Instant>,
+}
+
+/// What a turn of a link came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// There is more to send, but the buffer is full.
+    pub(super) more: bool,
+    /// What has to end.
+    pub(super) end: Option<CutWhat>,
+}
+
+impl Turn {
+    fn end(error: AmqpError) -> Self {
+        Self {
+            more: false,
+            end: Some(CutWhat::Link(error)),
+        }
+    }
+}
+
+impl Egress {
+    /// Writes as many events as credit, session window, buffer and faults allow.
+    pub(super) fn pump(&mut self, wire: &mut Wire<'_>, now: Instant) -> Turn {
+        if let Some(error) = self.control.ended() {
+            return Turn::end(error.clone());
+        }
+        let hub = Arc::clone(&self.hub);
+        let gate = hub.faults.gate(self.partition);
+        if gate.stopped {
+            return Turn::default();
+        }
+        if !self.outbound.resume(wire) {
+            return Turn {
+                more: wire.is_full(),
+                end: None,
+            };
+        }
+        if gate.events_max == 0 {
+            return Turn {
+                more: false,
+                end: hub.faults.sent(self.partition, 0),
+            };
+        }
+        let Some(mut state) = hub.partition(self.partition) else {
+            return Turn::default();
+        };
+        if gate.delay.is_zero() {
+            self.release_at = None;
+        } else if self.is_delayed(&mut state, wire, now, gate.delay) {
+            return Turn::default();
+        }
+        let sent = self.send_events(&mut state, wire, gate.events_max);
+        drop(state);
+        hub.counters.events_sent.add(sent);
+        let more = wire.is_full() && self.release_at.is_none();
+        Turn {
+            more,
+            end: if sent > 0 {
+                hub.faults.sent(self.partition, sent)
+            } else {
+                None
+            },
+        }
+    }
+
+    /// Sends from the log; gives how many events were begun.
+    fn send_events(&mut self, state: &mut Partition, wire: &mut Wire<'_>, most: u64) -> u64 {
+        self.skip_expired(state);
+        let mut sent = 0;
+        let mut events = state.log.read(self.next);
+        let exhausted = loop {
+            if sent >= most || wire.is_full() || !self.outbound.may_send(wire) {
+                break false;
+            }
+            let Some((sequence, payload)) = events.next() else {
+                break true;
+            };
+            self.outbound.send(wire, payload);
+            self.next = sequence + 1;
+            sent += 1;
+        };
+        drop(events);
+        if exhausted || self.next >= state.log.next() {
+            self.mark_idle(state);
+        }
+        sent
+    }
+
+    fn skip_expired(&mut self, state: &Partition) {
+        let missed = state.log.begin().saturating_sub(self.next);
+        if missed > 0 {
+            self.hub.counters.events_missed.add(missed.unsigned_abs());
+            self.next = state.log.begin();
+        }
+    }
+
+    /// Asks to be woken by the next event.
+    fn mark_idle(&self, state: &mut Partition) {
+        let own = |control: &Arc<ReaderControl>| Arc::ptr_eq(control, &self.control);
+        if let Some(reader) = state.readers.iter_mut().find(|reader| own(&reader.control)) {
+            reader.idle = true;
+        }
+    }
+
+    /// Whether the burst that is ready has to wait for its time. The wait begins when it could go.
+    fn is_delayed(
+        &mut self,
+        state: &mut Partition,
+        wire: &Wire<'_>,
+        now: Instant,
+        delay: std::time::Duration,
+    ) -> bool {
+        if self.next >= state.log.next() || !self.outbound.may_send(wire) {
+            self.mark_idle(state);
+            return true;
+        }
+        let release_at = *self.release_at.get_or_insert(now + delay);
+        let waits = now < release_at;
+        if !waits {
+            self.release_at = None;
+        }
+        waits
+    }
+
+    /// Whether every stored event was sent: what is left of a drained credit is then given back.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.hub
+            .partition(self.partition)
+            .is_none_or(|state| self.next >= state.log.next())
+    }
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        if let Some(mut state) = self.hub.partition(self.partition) {
+            state
+                .readers
+                .retain(|reader| !Arc::ptr_eq(&reader.control, &self.control));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What can go wrong between the emulator and the program that runs it.
+
+use std::net::SocketAddr;
+
+/// Why the emulator could not do what its owner asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EmulatorError {
+    /// A configuration value is out of its range. The text names it.
+    #[error("emulator configuration: {0}")]
+    Config(String),
+    /// The address cannot be listened on, most often because it is taken.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The asked address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The hub has no such partition.
+    #[error("hub {hub:?} has partitions 0 to {last}, not {partition}", last = partitions - 1)]
+    UnknownPartition {
+        /// The hub's name.
+        hub: String,
+        /// The partition that was asked for.
+        partition: u32,
+        /// How many partitions the hub has.
+        partitions: u32,
+    },
+    /// The encoded message is larger than the service takes.
+    #[error("a message of {bytes} bytes is larger than the {bytes_max} that are allowed")]
+    MessageTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+}

@@ -231,3 +231,6 @@ impl Breaker {
 fn openings(policy: &BreakerPolicy, jitter: f64) -> Growing {
     Growing::new(policy.open_first, policy.open_max, jitter)
 }
+
+#[cfg(test)]
+mod tests;

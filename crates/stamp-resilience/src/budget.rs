@@ -80,3 +80,6 @@ impl Budget {
 fn millionths(ratio: f64) -> u64 {
     (ratio * 1e6).round() as u64
 }
+
+#[cfg(test)]
+mod tests;

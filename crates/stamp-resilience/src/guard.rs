@@ -54,3 +54,6 @@ pub(crate) fn outer(nesting: Nesting, inner: &Mark) -> Option<Mark> {
 pub(crate) async fn marked<F: Future>(mark: Mark, attempt: F) -> F::Output {
     RUNNING.scope(mark, attempt).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,9 +50,9 @@ pub(crate) fn outer(nesting: Nesting, inner: &Mark) -> Option<Mark> {
     }
 }
 
-/// Runs one attempt under its mark.
-pub(crate) async fn marked<F: Future>(mark: Mark, attempt: F) -> F::Output {
-    RUNNING.scope(mark, attempt).await
+/// Runs one attempt under its mark. Not an `async fn`: that would hold the attempt's state twice.
+pub(crate) fn marked<F: Future>(mark: Mark, attempt: F) -> impl Future<Output = F::Output> {
+    RUNNING.scope(mark, attempt)
 }
 
 #[cfg(test)]

@@ -1,61 +1,24 @@
 //! One peer with its policy, budget, breaker and draws, shared by all that talk to it.
 
+mod shared;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::{Breaker, BreakerState, Change, Ticket};
-use crate::budget::Budget;
+use crate::breaker::BreakerState;
 use crate::classify::Classify;
 use crate::gave_up::GaveUp;
 use crate::guard::Nesting;
-use crate::observe::{Observer, Outcome, PauseCause, RetryEvent};
-use crate::pause::{self, Jitter, Span};
+use crate::observe::{Observer, PauseCause, RetryEvent};
+use crate::operation::Operation;
+use crate::pause::{self, Span};
 use crate::policy::{PolicyError, RetryPolicy};
 use crate::tries::{Attempt, Next, Tries};
-
-/// What is done against a peer: a name for logs and metrics, and whether doing it twice is the
-/// same as doing it once.
-///
-/// A plain text is an operation that is **not** idempotent: after a lost answer or a timeout it is
-/// given up as unknown. [`idempotent`] marks one that is repeated then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Operation {
-    name: &'static str,
-    idempotent: bool,
-}
-
-/// An operation that may be repeated although an earlier attempt may have been done: a read, or a
-/// write that its key makes the same each time.
-#[must_use]
-pub const fn idempotent(name: &'static str) -> Operation {
-    Operation {
-        name,
-        idempotent: true,
-    }
-}
-
-impl Operation {
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-}
-
-impl From<&'static str> for Operation {
-    fn from(name: &'static str) -> Self {
-        Self {
-            name,
-            idempotent: false,
-        }
-    }
-}
+use shared::Inner;
 
 /// A service this program talks to, such as an Event Hubs namespace or one tenant's store.
 ///
@@ -64,16 +27,6 @@ impl From<&'static str> for Operation {
 #[derive(Clone)]
 pub struct Peer {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    name: Arc<str>,
-    policy: RetryPolicy,
-    nesting: Nesting,
-    jitter: Mutex<Jitter>,
-    budget: Mutex<Budget>,
-    breaker: Mutex<Breaker>,
-    observer: Arc<dyn Observer>,
 }
 
 impl Peer {
@@ -102,16 +55,7 @@ impl Peer {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, PolicyError> {
         policy.validate(&name)?;
-        let now = Instant::now();
-        let inner = Inner {
-            nesting,
-            jitter: Mutex::new(Jitter::seeded(seed, &name)),
-            budget: Mutex::new(Budget::new(&policy.budget, now)),
-            breaker: Mutex::new(Breaker::new(&policy, now)),
-            name,
-            policy,
-            observer,
-        };
+        let inner = Inner::new(nesting, name, policy, seed, observer);
         Ok(Self {
             inner: Arc::new(inner),
         })
@@ -300,98 +244,6 @@ impl Peer {
     }
 }
 
-/// What the tries of an operation ask of their peer.
-impl Peer {
-    pub(crate) fn name_shared(&self) -> Arc<str> {
-        Arc::clone(&self.inner.name)
-    }
-
-    pub(crate) fn nesting(&self) -> Nesting {
-        self.inner.nesting
-    }
-
-    pub(crate) fn draw(&self, span: Span) -> Duration {
-        self.jitter().draw(span)
-    }
-
-    pub(crate) fn deposit(&self, now: Instant) {
-        let tokens = self.budget().deposit(now);
-        self.tell_budget(tokens);
-    }
-
-    pub(crate) fn withdraw(&self, now: Instant) -> bool {
-        let (granted, tokens) = self.budget().withdraw(now);
-        self.tell_budget(tokens);
-        granted
-    }
-
-    pub(crate) fn closed_off(&self, now: Instant) -> Option<Duration> {
-        self.breaker().closed_off(now)
-    }
-
-    pub(crate) fn admit(&self, now: Instant, timeout_at: Instant) -> Result<Ticket, Duration> {
-        let (ticket, change) = self.breaker().admit(now, timeout_at)?;
-        self.tell_change(change);
-        Ok(ticket)
-    }
-
-    pub(crate) fn record(&self, ticket: Ticket, outcome: Outcome) {
-        let now = Instant::now();
-        let change = match outcome {
-            Outcome::Success | Outcome::Permanent => self.breaker().record_answer(ticket, now),
-            Outcome::Transient | Outcome::Throttled | Outcome::Unknown | Outcome::TimedOut => self
-                .breaker()
-                .record_failure(ticket, now, &mut self.jitter()),
-        };
-        self.tell_change(change);
-    }
-
-    pub(crate) fn abandon(&self, ticket: Ticket) {
-        let change = self.breaker().abandon(ticket, Instant::now());
-        self.tell_change(change);
-    }
-
-    pub(crate) fn leave_alone(&self, length: Duration) {
-        let change = self.breaker().leave_alone(length, Instant::now());
-        self.tell_change(change);
-    }
-
-    pub(crate) fn tell(&self, event: &RetryEvent<'_>) {
-        self.inner.observer.event(event);
-    }
-
-    fn tell_change(&self, change: Option<Change>) {
-        if let Some(Change { state, open_for }) = change {
-            self.tell(&RetryEvent::Breaker {
-                peer: self.name(),
-                state,
-                open_for,
-            });
-        }
-    }
-
-    fn tell_budget(&self, tokens: f64) {
-        let tokens_max = self.policy().budget.burst_max;
-        self.tell(&RetryEvent::Budget {
-            peer: self.name(),
-            tokens,
-            tokens_max,
-        });
-    }
-
-    fn jitter(&self) -> MutexGuard<'_, Jitter> {
-        lock(&self.inner.jitter)
-    }
-
-    fn budget(&self) -> MutexGuard<'_, Budget> {
-        lock(&self.inner.budget)
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        lock(&self.inner.breaker)
-    }
-}
-
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
@@ -400,10 +252,4 @@ impl fmt::Debug for Peer {
             .field("breaker", &self.breaker_state())
             .finish_non_exhaustive()
     }
-}
-
-/// Every state behind these locks is whole between two statements, so a panic elsewhere in the
-/// holder leaves nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

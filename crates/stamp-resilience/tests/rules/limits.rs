@@ -262,3 +262,20 @@ fn the_message_tells_peer_operation_attempts_and_the_cause() {
     let source = std::error::Error::source(&gave_up).unwrap();
     assert_eq!(source.to_string(), "not allowed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_future_of_run_holds_one_attempt_and_little_more() {
+    let (peer, _) = peer(plain());
+    let cancel = CancellationToken::new();
+    let attempt = async |_| {
+        let state = [0_u8; 8_000];
+        tokio::task::yield_now().await;
+        Ok::<_, DoorError>(state.len())
+    };
+
+    let run = peer.run("put", &cancel, attempt);
+
+    let bytes = std::mem::size_of_val(&run);
+    assert!(bytes < 8_000 + 1_500, "{bytes} bytes");
+    assert_eq!(run.await.unwrap(), 8_000);
+}

@@ -10,6 +10,7 @@
 
 mod breaker;
 mod budget;
+mod documents;
 mod limits;
 mod nesting;
 mod observer;

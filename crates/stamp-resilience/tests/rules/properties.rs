@@ -228,6 +228,11 @@ proptest! {
                 + budget.ratio * operations as f64
                 + f64::from(budget.floor_per_minute) * minutes;
             prop_assert!(retries <= allowed + 1e-3, "{} against {}", retries, allowed);
+            for told in recorder.told() {
+                if let Told::Budget { tokens } = told {
+                    prop_assert!((0.0..=f64::from(budget.burst_max)).contains(&tokens));
+                }
+            }
             Ok(())
         })?;
     }

@@ -1,1 +1,39 @@
 //! The lake door: Parquet encoding, Delta tables with marks, checkpoints, read-back.
+//!
+//! The only crate that knows Arrow, Parquet, the Delta library and the object store. Every
+//! `async fn` is **one attempt** that reports what happened; nothing here repeats a request,
+//! sleeps or swallows a failure. What a failure means for the caller is its
+//! [`FailureKind`](stamp_resilience::FailureKind).
+//!
+//! The road of a flush: [`sort_readings`] and [`encode_readings`] on a blocking thread,
+//! [`Table::put`] for each file, and one [`Table::append`] for all files and marks together. The
+//! protocol and its numbered invariants are in docs/adr/0003-table-format-and-marks.md, the
+//! tables' columns in docs/tables.md.
+
+mod block_on;
+mod checkpoint;
+mod commit;
+mod config;
+mod encode;
+mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
+mod file;
+mod http;
+mod lake;
+mod load;
+mod scan;
+mod schema;
+mod store;
+mod table;
+
+pub use checkpoint::{Advanced, Checkpoint, Checkpoints};
+pub use config::StoreConfig;
+pub use encode::{
+    EncodeOptions, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups, sort_readings,
+};
+pub use error::{Cause, LakeError};
+pub use file::{DataFile, EncodedFile};
+pub use lake::{Lake, StampRoot, TenantRoot};
+pub use scan::{Columns, Value};
+pub use table::{Snapshot, Table};

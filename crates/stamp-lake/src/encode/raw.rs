@@ -1,0 +1,191 @@
+//! Rejected and quarantined events and gaps to files, in the order they came.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::builder::{MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::{ArrayRef, BinaryArray, Int32Array, StringArray};
+use arrow_schema::Field;
+use stamp_model::{GapRow, PartitionId, Properties, RawRow};
+
+use super::arrays::{i64s, timestamps};
+use super::parquet_file::{Content, write};
+use super::{EncodeOptions, by_day, partition_column, refuse};
+use crate::LakeError;
+use crate::file::EncodedFile;
+use crate::schema::{ColumnType, TableSpec};
+
+/// Which table raw rows are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawKind {
+    /// A tenant's `rejected`.
+    Rejected,
+    /// The stamp's `quarantine`: has a `tenant` column.
+    Quarantine,
+}
+
+/// Encodes raw rows of one partition, one file for each date they were enqueued on.
+///
+/// A property key that comes twice is kept as `key#2` and so on, because a map has each key once.
+///
+/// # Errors
+/// [`LakeError::Encode`] when the rows are of several partitions.
+pub fn encode_raw(
+    rows: &[RawRow],
+    kind: RawKind,
+    options: &EncodeOptions,
+) -> Result<Vec<EncodedFile>, LakeError> {
+    let Some(partition) = one_partition(rows.iter().map(|row| row.partition))? else {
+        return Ok(Vec::new());
+    };
+    let spec = match kind {
+        RawKind::Rejected => TableSpec::rejected(),
+        RawKind::Quarantine => TableSpec::quarantine(),
+    };
+    let file_id = options.file_id();
+    by_day(&all(rows.len()), |row| rows[row].enqueued_at_us)
+        .into_iter()
+        .map(|(day, order)| {
+            let rows: Vec<&RawRow> = order.iter().map(|&row| &rows[row as usize]).collect();
+            let sequences = || rows.iter().map(|row| row.sequence);
+            let content = Content {
+                day,
+                partition,
+                first_sequence: sequences().min().unwrap_or_default(),
+                last_sequence: sequences().max().unwrap_or_default(),
+                sorted_by: Vec::new(),
+                arrays: raw_arrays(&rows, kind, partition)?,
+            };
+            write(&spec, content, file_id, options)
+        })
+        .collect()
+}
+
+/// Encodes gaps of one partition, one file for each date of the first event after a gap.
+///
+/// # Errors
+/// [`LakeError::Encode`] when the rows are of several partitions.
+pub fn encode_gaps(
+    rows: &[GapRow],
+    options: &EncodeOptions,
+) -> Result<Vec<EncodedFile>, LakeError> {
+    let Some(partition) = one_partition(rows.iter().map(|row| row.partition))? else {
+        return Ok(Vec::new());
+    };
+    let spec = TableSpec::gaps();
+    let file_id = options.file_id();
+    by_day(&all(rows.len()), |row| rows[row].next_enqueued_at_us)
+        .into_iter()
+        .map(|(day, order)| {
+            let rows: Vec<&GapRow> = order.iter().map(|&row| &rows[row as usize]).collect();
+            let first: Vec<i64> = rows.iter().map(|row| row.sequence_first).collect();
+            let last: Vec<i64> = rows.iter().map(|row| row.sequence_last).collect();
+            let next = rows.iter().map(|row| row.next_enqueued_at_us).collect();
+            let content = Content {
+                day,
+                partition,
+                first_sequence: first.iter().copied().min().unwrap_or_default(),
+                last_sequence: last.iter().copied().max().unwrap_or_default(),
+                sorted_by: Vec::new(),
+                arrays: vec![
+                    partitions(partition, rows.len()),
+                    i64s(first, None),
+                    i64s(last, None),
+                    timestamps(next, None),
+                    strings(rows.iter().map(|row| Some(row.reason))),
+                ],
+            };
+            write(&spec, content, file_id, options)
+        })
+        .collect()
+}
+
+fn all(rows: usize) -> Vec<u32> {
+    (0..).take(rows).collect()
+}
+
+fn one_partition(
+    mut partitions: impl Iterator<Item = PartitionId>,
+) -> Result<Option<PartitionId>, LakeError> {
+    let Some(first) = partitions.next() else {
+        return Ok(None);
+    };
+    match partitions.find(|other| *other != first) {
+        Some(other) => Err(refuse(format!(
+            "rows of partitions {first} and {other} in one call"
+        ))),
+        None => Ok(Some(first)),
+    }
+}
+
+fn raw_arrays(
+    rows: &[&RawRow],
+    kind: RawKind,
+    partition: PartitionId,
+) -> Result<Vec<ArrayRef>, LakeError> {
+    let sequence = rows.iter().map(|row| row.sequence).collect();
+    let enqueued = rows.iter().map(|row| row.enqueued_at_us).collect();
+    let body: BinaryArray = rows.iter().map(|row| Some(row.body.as_ref())).collect();
+    let mut arrays = vec![
+        strings(rows.iter().map(|row| Some(row.reason))),
+        strings(rows.iter().map(|row| Some(row.detail.as_str()))),
+        strings(
+            rows.iter()
+                .map(|row| Some(row.rule.as_str()).filter(|rule| !rule.is_empty())),
+        ),
+        strings(rows.iter().map(|row| row.device_id.as_deref())),
+        partitions(partition, rows.len()),
+        i64s(sequence, None),
+        strings(rows.iter().map(|row| Some(&*row.offset))),
+        timestamps(enqueued, None),
+        strings(rows.iter().map(|row| row.content_type.as_deref())),
+        maps(rows.iter().map(|row| &row.properties))?,
+        Arc::new(body),
+    ];
+    if kind == RawKind::Quarantine {
+        arrays.push(strings(rows.iter().map(|row| row.tenant.as_deref())));
+    }
+    Ok(arrays)
+}
+
+fn partitions(partition: PartitionId, rows: usize) -> ArrayRef {
+    Arc::new(Int32Array::from_value(partition_column(partition), rows))
+}
+
+fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn maps<'a>(rows: impl Iterator<Item = &'a Properties>) -> Result<ArrayRef, LakeError> {
+    let names = MapFieldNames {
+        entry: "key_value".to_owned(),
+        key: "key".to_owned(),
+        value: "value".to_owned(),
+    };
+    let text = ColumnType::Text.arrow();
+    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+        .with_keys_field(Field::new("key", text.clone(), false))
+        .with_values_field(Field::new("value", text, false));
+    for properties in rows {
+        let mut seen = BTreeSet::new();
+        for (key, value) in properties {
+            builder.keys().append_value(unique(&mut seen, key));
+            builder.values().append_value(&**value);
+        }
+        builder
+            .append(true)
+            .map_err(|error| refuse(format!("properties: {error}")))?;
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// The key, or the first of `key#2`, `key#3` and so on that is free.
+fn unique(seen: &mut BTreeSet<String>, key: &str) -> String {
+    let mut name = key.to_owned();
+    let mut times = 2_u32;
+    while !seen.insert(name.clone()) {
+        name = format!("{key}#{times}");
+        times += 1;
+    }
+    name
+}

@@ -1,0 +1,235 @@
+//! The lake of one stamp: where each table and checkpoint has its place.
+
+use std::fmt;
+use std::sync::Arc;
+
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use stamp_model::{Shape, TenantId};
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::block_on::CallingThread;
+use crate::checkpoint::{Checkpoints, Keep};
+use crate::error::Attempt;
+use crate::schema::TableSpec;
+use crate::{LakeError, StoreConfig, Table, store};
+
+/// The folder of the stamp's own tables. A tenant id has no underscore, so no tenant can be
+/// named like it.
+const STAMP_FOLDER: &str = "_stamp";
+
+pub(crate) type Engine = DefaultEngine<CallingThread>;
+
+/// The root of everything one stamp writes. Cheap to clone.
+///
+/// ```text
+/// {root}/{tenant}/readings   {root}/{tenant}/rollups   {root}/{tenant}/rejected
+/// {root}/_stamp/quarantine   {root}/_stamp/gaps        {root}/_stamp/probe
+/// {root}/{namespace}/{hub}/{consumer group}/checkpoint/{partition}
+/// ```
+#[derive(Clone)]
+pub struct Lake {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) runtime: Handle,
+    pub(crate) root: Url,
+}
+
+impl fmt::Debug for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lake({})", self.shared.root)
+    }
+}
+
+impl Lake {
+    /// Opens the store of `config`. Reads secrets, makes no request. The table library's
+    /// blocking work and timers run on `runtime`.
+    ///
+    /// The store client makes one request per operation: its own retries are off.
+    ///
+    /// # Errors
+    /// [`LakeError::Config`] with the key that is wrong or the secret that is missing.
+    pub fn open(config: &StoreConfig, runtime: Handle) -> Result<Self, LakeError> {
+        let opened = store::open(config)?;
+        Ok(Self::new(opened.store, opened.root, runtime))
+    }
+
+    /// A lake on a given store, for tests and simulations. The path of `root` is the key prefix
+    /// in `store`: `memory:///` for a store in memory, `file:///folder/` for an unprefixed local
+    /// file system, `az://container/prefix/` for a blob container.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime: the one that calls is used for blocking work.
+    #[must_use]
+    pub fn from_store(store: Arc<dyn ObjectStore>, root: Url) -> Self {
+        Self::new(store, root, Handle::current())
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, mut root: Url, runtime: Handle) -> Self {
+        if !root.path().ends_with('/') {
+            root.set_path(&format!("{}/", root.path()));
+        }
+        let executor = Arc::new(CallingThread::new(runtime.clone()));
+        let engine = DefaultEngineBuilder::new(Arc::clone(&store))
+            .with_task_executor(executor)
+            .with_buffer_size(READ_AHEAD_FILES)
+            .with_batch_size(READ_BATCH_ROWS)
+            .build();
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                engine: Arc::new(engine),
+                runtime,
+                root,
+            }),
+        }
+    }
+
+    /// The root, without any secret.
+    #[must_use]
+    pub fn root(&self) -> &Url {
+        &self.shared.root
+    }
+
+    /// Whether the store is reachable, may be written to, and refuses to create an object that
+    /// exists (the one primitive every commit stands on). Two requests on `_stamp/probe`.
+    ///
+    /// # Errors
+    /// [`LakeError::Missing`] when the container is not there, [`LakeError::Denied`] when the
+    /// credential may not write, [`LakeError::Refused`] when the store overwrites what it should
+    /// only create, [`LakeError::Transient`] or [`LakeError::Throttled`] when it cannot be told.
+    pub async fn probe(&self) -> Result<(), LakeError> {
+        let path = key(&self.shared.root, &[STAMP_FOLDER, "probe"]);
+        let attempt = || Attempt::repeatable("write to", format!("{}_stamp/probe", self.root()));
+        let content = || bytes::Bytes::from_static(b"stampworks writes this when it starts\n");
+        let store = &self.shared.store;
+        store
+            .put(&path, content().into())
+            .await
+            .map_err(|error| attempt().store_failed(error))?;
+        match store
+            .put_opts(&path, content().into(), PutMode::Create.into())
+            .await
+        {
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(attempt().store_failed(error)),
+            Ok(_) => Err(LakeError::Refused {
+                operation: "create only when absent",
+                path: path.to_string(),
+                source: "the store overwrote an object it was told only to create".into(),
+            }),
+        }
+    }
+
+    /// The tables of `tenant`. What it returns can write nowhere else
+    /// ([`Invariant::TenantRoot`](stamp_model::Invariant::TenantRoot)).
+    #[must_use]
+    pub fn tenant(&self, tenant: &TenantId) -> TenantRoot {
+        TenantRoot {
+            lake: self.clone(),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// The stamp's own tables.
+    #[must_use]
+    pub fn stamp(&self) -> StampRoot {
+        StampRoot { lake: self.clone() }
+    }
+
+    /// The checkpoints of one consumer group of one hub, in the layout of the Azure SDKs: names
+    /// in lower case below the root.
+    #[must_use]
+    pub fn checkpoints(&self, namespace: &str, hub: &str, consumer_group: &str) -> Checkpoints {
+        let parts = [namespace, hub, consumer_group].map(str::to_lowercase);
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        // Local files keep no metadata, so the position is in the body there.
+        let keep = if self.shared.root.scheme() == "file" {
+            Keep::Body
+        } else {
+            Keep::Metadata
+        };
+        Checkpoints::new(
+            Arc::clone(&self.shared.store),
+            key(&self.shared.root, &parts),
+            keep,
+        )
+    }
+
+    fn table(&self, folder: [&str; 2], spec: TableSpec) -> Table {
+        Table::new(Arc::clone(&self.shared), folder, spec)
+    }
+}
+
+/// Log entries and files fetched at once when a table is loaded. The library's own default of
+/// 1,000 would open as many connections.
+const READ_AHEAD_FILES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(32).unwrap();
+/// Rows in a batch that is read.
+const READ_BATCH_ROWS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8_192).unwrap();
+
+/// The key in the store of what lies below `root`. Each part becomes one segment, whatever
+/// characters it has.
+pub(crate) fn key(root: &Url, parts: &[&str]) -> Path {
+    let base = Path::from_url_path(root.path()).unwrap_or_default();
+    parts.iter().fold(base, |path, part| {
+        path.join(object_store::path::PathPart::from(*part))
+    })
+}
+
+/// Writes below `{root}/{tenant}/` and nowhere else.
+#[derive(Debug, Clone)]
+pub struct TenantRoot {
+    lake: Lake,
+    tenant: TenantId,
+}
+
+impl TenantRoot {
+    /// The tenant's readings. The table has one column per field of `shape`.
+    #[must_use]
+    pub fn readings(&self, shape: &Shape) -> Table {
+        self.table("readings", TableSpec::readings(shape))
+    }
+
+    /// The tenant's partial rollups.
+    #[must_use]
+    pub fn rollups(&self) -> Table {
+        self.table("rollups", TableSpec::rollups())
+    }
+
+    /// The tenant's events that are not valid.
+    #[must_use]
+    pub fn rejected(&self) -> Table {
+        self.table("rejected", TableSpec::rejected())
+    }
+
+    fn table(&self, name: &str, spec: TableSpec) -> Table {
+        self.lake.table([self.tenant.as_str(), name], spec)
+    }
+}
+
+/// Writes below `{root}/_stamp/` and nowhere else.
+#[derive(Debug, Clone)]
+pub struct StampRoot {
+    lake: Lake,
+}
+
+impl StampRoot {
+    /// Events that belong to no known tenant, or to one that cannot take them.
+    #[must_use]
+    pub fn quarantine(&self) -> Table {
+        self.lake
+            .table([STAMP_FOLDER, "quarantine"], TableSpec::quarantine())
+    }
+
+    /// Sequence numbers the hub no longer had.
+    #[must_use]
+    pub fn gaps(&self) -> Table {
+        self.lake.table([STAMP_FOLDER, "gaps"], TableSpec::gaps())
+    }
+}

@@ -41,6 +41,12 @@ impl HubError {
                     Self::Unauthorized { detail }
                 }
             }
+            ("com.microsoft:argument-out-of-range", _) if description.contains(NO_PARTITION) => {
+                Self::NotFound {
+                    entity: asked.entity.clone(),
+                    detail,
+                }
+            }
             ("amqp:not-found" | "com.microsoft:messaging-entity-not-found", _) => Self::NotFound {
                 entity: asked.entity.clone(),
                 detail,
@@ -97,6 +103,9 @@ const TRANSIENT: [&str; 11] = [
 /// What the service says of a sequence number or an offset after the end, before it names the
 /// last; the condition alone is that of any bad argument.
 const BEYOND_END: &str = "in the system is";
+
+/// What the service says of a partition that the hub does not have.
+const NO_PARTITION: &str = "specified partition is invalid";
 
 /// One condition for two things: too many readers, which only a person or a balancer changes, and a
 /// quota of throughput, which passes. The service's words tell them apart.

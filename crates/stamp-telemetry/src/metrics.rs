@@ -92,6 +92,8 @@ struct Inner {
     clock_suspect_rows: IntCounterVec,
     notifications: IntCounterVec,
     gap_events: IntCounterVec,
+    redelivered_events: IntCounterVec,
+    checkpoints_unusable: IntCounterVec,
     rows_written: IntCounterVec,
     commits: IntCounterVec,
     commit_conflicts: IntCounterVec,
@@ -132,6 +134,8 @@ impl Metrics {
             clock_suspect_rows: registration.counters(&catalogue::CLOCK_SUSPECT_ROWS)?,
             notifications: registration.counters(&catalogue::NOTIFICATIONS)?,
             gap_events: registration.counters(&catalogue::GAP_EVENTS)?,
+            redelivered_events: registration.counters(&catalogue::REDELIVERED_EVENTS)?,
+            checkpoints_unusable: registration.counters(&catalogue::CHECKPOINTS_UNUSABLE)?,
             rows_written: registration.counters(&catalogue::ROWS_WRITTEN)?,
             commits: registration.counters(&catalogue::COMMITS)?,
             commit_conflicts: registration.counters(&catalogue::COMMIT_CONFLICTS)?,
@@ -201,15 +205,6 @@ impl Metrics {
         self.count(&self.0.quarantined, &[reason.code()], events);
     }
 
-    /// Events that the tenant's tables already had.
-    pub fn duplicates(&self, tenant: &TenantId, events: u64) {
-        self.count(
-            &self.0.events,
-            &[&self.0.tenants.label(Some(tenant)), "duplicate"],
-            events,
-        );
-    }
-
     /// Rows that a table's mark said it has, and that were not written again.
     pub fn dropped_by_mark(&self, table: &'static str, rows: u64) {
         self.count(&self.0.duplicate_rows_dropped, &[table], rows);
@@ -241,6 +236,20 @@ impl Metrics {
     /// Sequence numbers the hub no longer had.
     pub fn gap(&self, partition: PartitionId, events: u64) {
         self.count(&self.0.gap_events, &[&partition.to_string()], events);
+    }
+
+    /// Events that came again and were dropped by their position.
+    pub fn redelivered(&self, partition: PartitionId, events: u64) {
+        let tenant = self.0.tenants.label(None);
+        self.count(&self.0.events, &[&tenant, "duplicate"], events);
+        let partition = partition.to_string();
+        self.count(&self.0.redelivered_events, &[&partition], events);
+    }
+
+    /// A partition starts without a usable checkpoint: `corrupt`, `foreign` or `lost`.
+    pub fn checkpoint_unusable(&self, partition: PartitionId, reason: &'static str) {
+        let partition = partition.to_string();
+        self.count(&self.0.checkpoints_unusable, &[&partition, reason], 1);
     }
 
     /// Rows in a committed version; no tenant for the stamp's own tables.

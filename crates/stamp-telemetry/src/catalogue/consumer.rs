@@ -14,6 +14,8 @@ pub(crate) const ALL: &[&Definition] = &[
     &CLOCK_SUSPECT_ROWS,
     &NOTIFICATIONS,
     &GAP_EVENTS,
+    &REDELIVERED_EVENTS,
+    &CHECKPOINTS_UNUSABLE,
     &ROWS_WRITTEN,
     &COMMITS,
     &COMMIT_CONFLICTS,
@@ -61,11 +63,11 @@ pub(crate) const EVENTS: Definition = Definition {
         TENANT,
         Label {
             name: "outcome",
-            values: "`reading`, `rejected`, `quarantined` or `duplicate`",
+            values: "`reading`, `rejected`, `quarantined` or `duplicate`: delivered again, tenant `none`",
         },
     ],
     help: "Events by what became of them.",
-    reading: "Together with the notifications they add up to the events received, less what is buffered.",
+    reading: "The outcomes add up to the events received, less those of the batch in hand.",
 };
 
 pub(crate) const REJECTED_EVENTS: Definition = Definition {
@@ -130,7 +132,7 @@ pub(crate) const NOTIFICATIONS: Definition = Definition {
         name: "source",
         values: "`twin_change`, `device_lifecycle`, `device_connection_state`, `digital_twin_change` or another source of the hub",
     }],
-    help: "Events that the IoT Hub itself produced; they are counted and never become readings.",
+    help: "Events that the IoT Hub itself produced; they are rows of `rejected`, never readings.",
     reading: "Expected when the hub routes such events here.",
 };
 
@@ -141,6 +143,30 @@ pub(crate) const GAP_EVENTS: Definition = Definition {
     labels: &[PARTITION],
     help: "Sequence numbers that the hub no longer had when they were due.",
     reading: "Above 0 is data loss before it reached the stamp: the `gaps` table has the ranges.",
+};
+
+pub(crate) const REDELIVERED_EVENTS: Definition = Definition {
+    name: "stamp_redelivered_events_total",
+    kind: Kind::Counter,
+    unit: Unit::Events,
+    labels: &[PARTITION],
+    help: "Events that were delivered again, or were settled by an earlier run, and were dropped by their position.",
+    reading: "Grows after restarts and reconnects; steady growth means two readers of a partition.",
+};
+
+pub(crate) const CHECKPOINTS_UNUSABLE: Definition = Definition {
+    name: "stamp_checkpoints_unusable_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        PARTITION,
+        Label {
+            name: "reason",
+            values: "`corrupt`, `foreign` (of another hub of this name), `lost` (marks but no checkpoint)",
+        },
+    ],
+    help: "Starts of a partition whose checkpoint was no use, so that it is read from the oldest event.",
+    reading: "Above 0: nothing is lost or doubled, but look at who touches the checkpoints.",
 };
 
 pub(crate) const ROWS_WRITTEN: Definition = Definition {

@@ -5,6 +5,7 @@
 //! installs only below `target/` (and, as root and when a program is missing, with apt-get).
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a command-line program: its output is its result"
 )]
 
@@ -60,14 +61,14 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            println!("xtask: {error:#}");
+            eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn usage(message: &str) -> ExitCode {
-    println!("xtask: {message}\n\n{HELP}");
+    eprintln!("xtask: {message}\n\n{HELP}");
     ExitCode::from(2)
 }
 

@@ -8,12 +8,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::process;
+/// Folders that hold what tools made or installed.
+const NOT_OURS: &[&str] = &["target", "data", "node_modules"];
 
 /// Above this a file should be split.
 const LINES_LONG: usize = 600;
@@ -47,21 +48,18 @@ pub(crate) struct Findings {
     pub(crate) noted: Vec<String>,
 }
 
-/// Looks at every file that git knows or would add.
+/// Looks at every source file and document below the workspace's folder.
 pub(crate) fn run(root: &Path) -> Result<Findings> {
-    let listed = process::output(
-        Command::new("git")
-            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-            .current_dir(root),
-    )?;
     let mut findings = Findings::default();
-    for path in listed.lines().filter(|path| root.join(path).is_file()) {
+    let paths = files(root)?;
+    for path in &paths {
+        let text = crate::read(&root.join(path))?;
         if path.ends_with(".rs") {
-            source(path, &crate::read(&root.join(path))?, &mut findings);
-        } else if path.ends_with(".md") {
-            let folder = root.join(path);
-            let folder = folder.parent().unwrap_or(root);
-            let text = crate::read(&root.join(path))?;
+            source(path, &text, &mut findings);
+        } else {
+            let folder = Path::new(path)
+                .parent()
+                .map_or_else(|| root.to_owned(), |p| root.join(p));
             links(
                 path,
                 &text,
@@ -71,8 +69,38 @@ pub(crate) fn run(root: &Path) -> Result<Findings> {
         }
     }
     let architecture = crate::read(&root.join("ARCHITECTURE.md"))?;
-    decisions(listed.lines(), &architecture, &mut findings);
+    decisions(
+        paths.iter().map(String::as_str),
+        &architecture,
+        &mut findings,
+    );
     Ok(findings)
+}
+
+/// Rust sources and documents, in order, relative to the root.
+fn files(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if entry.file_type().context("type of a file")?.is_dir() {
+                if !NOT_OURS.contains(&&*name) && !name.starts_with('.') {
+                    folders.push(entry.path());
+                }
+            } else if name.ends_with(".rs") || name.ends_with(".md") {
+                let path = entry.path();
+                let path = path.strip_prefix(root).unwrap_or(&path);
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn source(path: &str, text: &str, findings: &mut Findings) {

@@ -1,6 +1,6 @@
 //! Each rule on a text small enough to see through.
 
-use super::{Findings, decisions, links, source};
+use super::{Findings, decisions, files, links, source};
 
 fn of_source(text: &str) -> Findings {
     let mut findings = Findings::default();
@@ -12,6 +12,19 @@ fn of_document(text: &str) -> Vec<String> {
     let mut findings = Findings::default();
     links("docs/a.md", text, |file| file == "b.md", &mut findings);
     findings.refused
+}
+
+#[test]
+fn sources_and_documents_are_found_and_installed_ones_left_out() {
+    let found = files(&crate::root()).unwrap();
+
+    assert!(
+        found
+            .iter()
+            .any(|path| path == "crates/xtask/src/tidy/tests.rs")
+    );
+    assert!(found.iter().any(|path| path == "ARCHITECTURE.md"));
+    assert!(!found.iter().any(|path| path.contains("node_modules")));
 }
 
 #[test]

@@ -28,6 +28,8 @@ use crate::{Health, Registry, TelemetryError};
 const CONNECTIONS_MAX: usize = 64;
 /// From the connection to the last byte of the answer. A scrape takes milliseconds.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// From the shutdown until open connections are cut.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Request line and headers together; what a scraper sends is below 1 KiB.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Of the text format the registry writes (Prometheus exposition formats).
@@ -132,8 +134,10 @@ async fn accept(mut listener: TcpListener, router: Router, shutdown: Cancellatio
             }
         }
     }
-    // What is being answered is answered: each connection has its own time limit.
-    while connections.join_next().await.is_some() {}
+    drop(listener);
+    // What is being answered is answered; who has asked nothing yet does not hold up the stop.
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _in_time = tokio::time::timeout(DRAIN_MAX, answered).await;
 }
 
 async fn connection(stream: TcpStream, router: Router, _place: OwnedSemaphorePermit) {

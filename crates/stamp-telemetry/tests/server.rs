@@ -154,6 +154,22 @@ async fn a_cancelled_token_closes_the_port() {
     assert!(TcpStream::connect(endpoints.served.address).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_nothing_does_not_hold_up_a_stop() {
+    let mut endpoints = endpoints().await;
+    let _idle = TcpStream::connect(endpoints.served.address).await.unwrap();
+    // Gives the server its turns, without the idle runtime that would move the paused clock.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    let asked = tokio::time::Instant::now();
+
+    endpoints.shutdown.cancel();
+    endpoints.served.stopped().await;
+
+    assert!(asked.elapsed() <= std::time::Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let endpoints = endpoints().await;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use stamp_model::{Event, Readings};
 
 use crate::body::{self, Buffers};
+use crate::learned::{DecoderStats, Shapes};
 use crate::notification::not_telemetry;
 use crate::rejection::{Decoded, Fault, Rejection, RejectionCode};
-use crate::row::push_row;
+use crate::row::{check_required, push_row};
 use crate::scan::Scan;
 use crate::schema::Schema;
 use crate::walk::{self, Scratch};
@@ -18,6 +19,8 @@ pub struct Decoder {
     schema: Arc<Schema>,
     buffers: Buffers,
     scratch: Scratch,
+    /// `None` for a decoder that does not learn.
+    shapes: Option<Shapes>,
 }
 
 impl Decoder {
@@ -25,10 +28,29 @@ impl Decoder {
     #[must_use]
     pub fn new(schema: Arc<Schema>) -> Self {
         Self {
+            shapes: Some(Shapes::new()),
+            ..Self::general(schema)
+        }
+    }
+
+    /// The same without learned shapes: slower, with the same answer to every event. It is the
+    /// reference that tests and benches compare with.
+    #[must_use]
+    pub fn general(schema: Arc<Schema>) -> Self {
+        Self {
             schema,
             buffers: Buffers::default(),
             scratch: Scratch::default(),
+            shapes: None,
         }
+    }
+
+    /// How often learned shapes helped so far. A device batch counts each element.
+    #[must_use]
+    pub fn stats(&self) -> DecoderStats {
+        self.shapes
+            .as_ref()
+            .map_or_else(DecoderStats::default, |shapes| shapes.stats)
     }
 
     /// The schema that was given.
@@ -44,23 +66,29 @@ impl Decoder {
     ///
     /// # Errors
     /// The [`Rejection`] that belongs in the tenant's `rejected` table; `into` has the rows that
-    /// it had before.
+    /// it had before. Only texts may have been added to its dictionaries.
     pub fn decode(&mut self, event: &Event, into: &mut Readings) -> Result<usize, Rejection> {
         if !event.hub.source.is_telemetry() {
             return Err(not_telemetry(event));
         }
+        let Some(device_id) = &event.hub.device_id else {
+            let message = "the hub stamped no device id on this event";
+            return Err(Fault::new(RejectionCode::NoDevice, message).into());
+        };
         let rows_before = into.len();
         let Self {
             schema,
             buffers,
             scratch,
+            shapes,
         } = self;
         let mut elements = Elements {
             schema,
             event,
             scratch,
+            shapes: shapes.as_mut(),
+            device: into.devices.intern(device_id),
             into,
-            device: None,
             count: 0,
         };
         let outcome = elements.read(buffers);
@@ -80,18 +108,15 @@ struct Elements<'a> {
     schema: &'a Schema,
     event: &'a Event,
     scratch: &'a mut Scratch,
+    shapes: Option<&'a mut Shapes>,
     into: &'a mut Readings,
-    /// Key of the device, once a row needs it.
-    device: Option<u32>,
+    /// Key of the event's device in the buffer.
+    device: u32,
     count: usize,
 }
 
 impl Elements<'_> {
     fn read(&mut self, buffers: &mut Buffers) -> Decoded<()> {
-        if self.event.hub.device_id.is_none() {
-            let message = "the hub stamped no device id on this event";
-            return Err(Fault::new(RejectionCode::NoDevice, message));
-        }
         let text = body::text(self.event, &self.schema.limits, buffers)?;
         let mut scan = Scan { text, at: 0 };
         scan.skip_space();
@@ -168,30 +193,26 @@ impl Elements<'_> {
         if scan.peek() != Some(b'{') {
             return Err(not_an_object(scan));
         }
-        let end = walk::read_element(self.schema, scan.text, scan.at, self.scratch)?;
-        let device = self.device();
+        let known = self.shapes.as_mut().and_then(|shapes| {
+            shapes.read(self.schema, scan.text, scan.at, self.device, self.scratch)
+        });
+        let end = match known {
+            Some(end) => end,
+            None => walk::read_element(self.schema, scan.text, scan.at, self.scratch)?,
+        };
+        check_required(self.schema, &self.scratch.cells)?;
         push_row(
             self.schema,
             self.event,
-            device,
+            self.device,
             scan.text,
             self.scratch,
             self.into,
-        )?;
+        );
+        if let (None, Some(shapes)) = (known, &mut self.shapes) {
+            shapes.learn(self.schema, scan.text, scan.at, self.device);
+        }
         Ok(end)
-    }
-
-    fn device(&mut self) -> u32 {
-        let Self {
-            event,
-            into,
-            device,
-            ..
-        } = self;
-        *device.get_or_insert_with(|| {
-            into.devices
-                .intern(event.hub.device_id.as_deref().unwrap_or_default())
-        })
     }
 
     /// Names the element, unless the body is plainly one object.

@@ -3,7 +3,7 @@
 //! Both decoders call these functions, so that a rule means the same on either path.
 
 use crate::number::{Integer, Number};
-use crate::rejection::{Decoded, Fault, RejectionCode, cut};
+use crate::rejection::{Fault, RejectionCode, cut};
 use crate::source::TimeFormat;
 use crate::time::{self, DayCache};
 
@@ -65,86 +65,179 @@ pub(crate) enum Check {
 }
 
 impl Check {
-    fn name(&self) -> &'static str {
+    /// What a value should have been.
+    fn expected(&self) -> &'static str {
         match self {
-            Self::Bool => "bool",
-            Self::I64 { .. } => "i64",
-            Self::F64 { .. } => "f64",
-            Self::String { .. } => "string",
-            Self::Timestamp { .. } => "timestamp",
+            Self::Bool => "true or false",
+            Self::I64 { .. } => "an integer",
+            Self::F64 { .. } => "a number",
+            Self::String { .. } => "a string",
+            Self::Timestamp { format } => match format {
+                TimeFormat::Rfc3339 => "an rfc3339 timestamp: date, time and `Z` or an offset",
+                TimeFormat::UnixS => "a unix-s timestamp: seconds since 1970, up to year 9999",
+                TimeFormat::UnixMs => {
+                    "a unix-ms timestamp: milliseconds since 1970, up to year 9999"
+                }
+                TimeFormat::UnixUs => {
+                    "a unix-us timestamp: microseconds since 1970, up to year 9999"
+                }
+            },
+        }
+    }
+
+    fn min(&self) -> String {
+        match self {
+            Self::I64 { min, .. } => min.to_string(),
+            Self::F64 { min, .. } => min.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    fn max(&self) -> String {
+        match self {
+            Self::I64 { max, .. } => max.to_string(),
+            Self::F64 { max, .. } => max.to_string(),
+            _ => String::new(),
         }
     }
 }
 
+/// Which check a value failed. Small, because the decoder that learned shapes meets it too and
+/// leaves the wording to the general one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Breach {
+    WrongType,
+    BelowMin,
+    AboveMax,
+    /// An integer that `i64` cannot hold.
+    Overflow,
+    NotFinite,
+    NotAllowed,
+    TooLong,
+    BadTimestamp,
+}
+
 impl Slot {
+    /// Reads the number that `token` spells.
     #[inline]
-    pub(crate) fn read_number(&self, number: Number, token: &str) -> Decoded<Cell> {
+    pub(crate) fn read_number(&self, number: Number, token: &str) -> Result<Cell, Breach> {
         match &self.check {
             Check::F64 { min, max, allowed } => match number.to_f64(token) {
-                Some(value) if value < *min => Err(self.below(token, *min)),
-                Some(value) if value > *max => Err(self.above(token, *max)),
+                Some(value) if value < *min => Err(Breach::BelowMin),
+                Some(value) if value > *max => Err(Breach::AboveMax),
                 Some(value) if !allowed.is_empty() && !lists_float(allowed, value) => {
-                    Err(self.not_allowed(token))
+                    Err(Breach::NotAllowed)
                 }
                 Some(value) => Ok(Cell::F64(value)),
-                None => Err(self.not_finite(token)),
+                None => Err(Breach::NotFinite),
             },
             Check::I64 { min, max, allowed } => match number.to_i64(token) {
-                Integer::Value(value) if value < *min => Err(self.below(token, *min)),
-                Integer::Value(value) if value > *max => Err(self.above(token, *max)),
+                Integer::Value(value) if value < *min => Err(Breach::BelowMin),
+                Integer::Value(value) if value > *max => Err(Breach::AboveMax),
                 Integer::Value(value)
                     if !allowed.is_empty() && allowed.binary_search(&value).is_err() =>
                 {
-                    Err(self.not_allowed(token))
+                    Err(Breach::NotAllowed)
                 }
                 Integer::Value(value) => Ok(Cell::I64(value)),
-                Integer::Overflow => Err(self.overflow(token)),
-                Integer::NotIntegral => Err(self.wrong_type(&cut(token))),
+                Integer::Overflow => Err(Breach::Overflow),
+                Integer::NotIntegral => Err(Breach::WrongType),
             },
-            Check::Timestamp { format } if *format != TimeFormat::Rfc3339 => {
-                let scale = match format {
-                    TimeFormat::UnixS | TimeFormat::Rfc3339 => 6,
-                    TimeFormat::UnixMs => 3,
-                    TimeFormat::UnixUs => 0,
-                };
-                match number.to_us(token, scale).filter(|us| time::in_range(*us)) {
-                    Some(us) => Ok(Cell::TimestampUs(us)),
-                    None => Err(self.bad_timestamp(token, *format)),
-                }
-            }
-            _ => Err(self.wrong_type(&format!("the number {}", cut(token)))),
+            Check::Timestamp { format } => read_unix(*format, number, token),
+            Check::Bool | Check::String { .. } => Err(Breach::WrongType),
         }
     }
 
-    /// Reads a string that lies at `cell`, which is [`Cell::Text`] or [`Cell::Unescaped`].
+    /// Reads the string `text` that lies at `cell`: [`Cell::Text`] or [`Cell::Unescaped`].
     #[inline]
-    pub(crate) fn read_text(&self, text: &str, cell: Cell, day: &mut DayCache) -> Decoded<Cell> {
+    pub(crate) fn read_text(
+        &self,
+        text: &str,
+        cell: Cell,
+        day: &mut DayCache,
+    ) -> Result<Cell, Breach> {
         match &self.check {
-            Check::String { bytes_max, .. } if text.len() > *bytes_max => Err(self.too_long(text)),
-            Check::String { allowed, .. } => {
+            Check::String { bytes_max, allowed } => {
                 let search = |a: &String| a.as_str().cmp(text);
-                if allowed.is_empty() || allowed.binary_search_by(search).is_ok() {
+                if text.len() > *bytes_max {
+                    Err(Breach::TooLong)
+                } else if allowed.is_empty() || allowed.binary_search_by(search).is_ok() {
                     Ok(cell)
                 } else {
-                    Err(self.not_allowed(text))
+                    Err(Breach::NotAllowed)
                 }
             }
             Check::Timestamp {
                 format: TimeFormat::Rfc3339,
-            } => match time::parse_rfc3339(text, day) {
-                Some(us) => Ok(Cell::TimestampUs(us)),
-                None => Err(self.bad_timestamp(text, TimeFormat::Rfc3339)),
-            },
-            _ => Err(self.wrong_type(&format!("the string \"{}\"", cut(text)))),
+            } => time::parse_rfc3339(text, day)
+                .map(Cell::TimestampUs)
+                .ok_or(Breach::BadTimestamp),
+            _ => Err(Breach::WrongType),
         }
     }
 
     #[inline]
-    pub(crate) fn read_bool(&self, value: bool) -> Decoded<Cell> {
+    pub(crate) fn read_bool(&self, value: bool) -> Result<Cell, Breach> {
         match self.check {
             Check::Bool => Ok(Cell::Bool(value)),
-            _ => Err(self.wrong_type(if value { "true" } else { "false" })),
+            _ => Err(Breach::WrongType),
         }
+    }
+
+    /// Words for a check that `found` failed.
+    #[cold]
+    pub(crate) fn fault(&self, breach: Breach, found: &str) -> Box<Fault> {
+        let shown = cut(found);
+        let (code, key, message) = match (breach, &self.check) {
+            (Breach::BelowMin, check) => (
+                RejectionCode::OutOfRange,
+                "min",
+                format!("{shown} is below the minimum {}", check.min()),
+            ),
+            (Breach::AboveMax, check) => (
+                RejectionCode::OutOfRange,
+                "max",
+                format!("{shown} is above the maximum {}", check.max()),
+            ),
+            (Breach::Overflow, _) => (
+                RejectionCode::OutOfRange,
+                "type",
+                format!("{shown} does not fit a 64-bit integer"),
+            ),
+            (Breach::NotFinite, _) => (
+                RejectionCode::NotFinite,
+                "type",
+                format!("{shown} is too large for a 64-bit float"),
+            ),
+            (Breach::NotAllowed, _) => (
+                RejectionCode::NotAllowed,
+                "allowed",
+                format!("\"{shown}\" is not in the allowed list"),
+            ),
+            (Breach::TooLong, _) => (
+                RejectionCode::TooLong,
+                "max-length",
+                format!("\"{shown}\" has {} bytes", found.len()),
+            ),
+            (Breach::BadTimestamp, check) => (
+                RejectionCode::BadTimestamp,
+                "format",
+                format!("\"{shown}\" is not {}", check.expected()),
+            ),
+            (Breach::WrongType, check) => (
+                RejectionCode::WrongType,
+                "type",
+                format!("expected {}, found {shown}", check.expected()),
+            ),
+        };
+        Fault::new(code, message).rule(self.rule(key))
+    }
+
+    #[cold]
+    pub(crate) fn missing(&self) -> Box<Fault> {
+        Fault::new(RejectionCode::MissingField, "required, but absent or null")
+            .inside(&self.path)
+            .rule(self.rule("required"))
     }
 
     /// The name of a rule, as `rule` columns show it. The event time is always required and always
@@ -157,80 +250,17 @@ impl Slot {
         };
         format!("{}.{key}", self.rule)
     }
+}
 
-    #[cold]
-    pub(crate) fn wrong_type(&self, found: &str) -> Box<Fault> {
-        let expected = match &self.check {
-            Check::I64 { .. } => "an integer".to_owned(),
-            Check::F64 { .. } => "a number".to_owned(),
-            Check::Timestamp { format } => format!("a {} timestamp", format.name()),
-            other => format!("a {}", other.name()),
-        };
-        Fault::new(
-            RejectionCode::WrongType,
-            format!("expected {expected}, found {found}"),
-        )
-        .rule(self.rule("type"))
-    }
-
-    #[cold]
-    pub(crate) fn missing(&self) -> Box<Fault> {
-        Fault::new(RejectionCode::MissingField, "required, but absent or null")
-            .inside(&self.path)
-            .rule(self.rule("required"))
-    }
-
-    #[cold]
-    fn below(&self, token: &str, min: impl std::fmt::Display) -> Box<Fault> {
-        let message = format!("{} is below the minimum {min}", cut(token));
-        Fault::new(RejectionCode::OutOfRange, message).rule(self.rule("min"))
-    }
-
-    #[cold]
-    fn above(&self, token: &str, max: impl std::fmt::Display) -> Box<Fault> {
-        let message = format!("{} is above the maximum {max}", cut(token));
-        Fault::new(RejectionCode::OutOfRange, message).rule(self.rule("max"))
-    }
-
-    #[cold]
-    fn overflow(&self, token: &str) -> Box<Fault> {
-        let message = format!("{} does not fit a 64-bit integer", cut(token));
-        Fault::new(RejectionCode::OutOfRange, message).rule(self.rule("type"))
-    }
-
-    #[cold]
-    fn not_finite(&self, token: &str) -> Box<Fault> {
-        let message = format!("{} is too large for a 64-bit float", cut(token));
-        Fault::new(RejectionCode::NotFinite, message).rule(self.rule("type"))
-    }
-
-    #[cold]
-    fn not_allowed(&self, value: &str) -> Box<Fault> {
-        let message = format!("\"{}\" is not in the allowed list", cut(value));
-        Fault::new(RejectionCode::NotAllowed, message).rule(self.rule("allowed"))
-    }
-
-    #[cold]
-    fn too_long(&self, text: &str) -> Box<Fault> {
-        let message = format!("\"{}\" has {} bytes", cut(text), text.len());
-        Fault::new(RejectionCode::TooLong, message).rule(self.rule("max-length"))
-    }
-
-    #[cold]
-    fn bad_timestamp(&self, value: &str, format: TimeFormat) -> Box<Fault> {
-        let hint = match format {
-            TimeFormat::Rfc3339 => "a date and time with `Z` or an offset is expected",
-            TimeFormat::UnixS => "seconds since 1970, up to the year 9999, are expected",
-            TimeFormat::UnixMs => "milliseconds since 1970, up to the year 9999, are expected",
-            TimeFormat::UnixUs => "microseconds since 1970, up to the year 9999, are expected",
-        };
-        let message = format!(
-            "\"{}\" is not a {} timestamp: {hint}",
-            cut(value),
-            format.name()
-        );
-        Fault::new(RejectionCode::BadTimestamp, message).rule(self.rule("format"))
-    }
+fn read_unix(format: TimeFormat, number: Number, token: &str) -> Result<Cell, Breach> {
+    let scale = match format {
+        TimeFormat::Rfc3339 => return Err(Breach::WrongType),
+        TimeFormat::UnixS => 6,
+        TimeFormat::UnixMs => 3,
+        TimeFormat::UnixUs => 0,
+    };
+    let us = number.to_us(token, scale).filter(|us| time::in_range(*us));
+    us.map(Cell::TimestampUs).ok_or(Breach::BadTimestamp)
 }
 
 /// Whether the ascending list has this value; `-0.0` and `0.0` are the same.

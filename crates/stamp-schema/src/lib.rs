@@ -10,6 +10,7 @@ mod compile;
 mod decoder;
 mod error;
 mod field;
+mod learned;
 mod notification;
 mod number;
 mod rejection;
@@ -23,6 +24,7 @@ mod walk;
 
 pub use decoder::Decoder;
 pub use error::SchemaError;
+pub use learned::DecoderStats;
 pub use notification::notification;
 pub use rejection::{Rejection, RejectionCode};
 pub use schema::{EventTime, Fingerprint, Limits, SCHEMA_BYTES_MAX, Schema};

@@ -7,7 +7,18 @@ use crate::rejection::Decoded;
 use crate::schema::{EventTime, Schema};
 use crate::walk::Scratch;
 
-/// Checks that the element is complete and appends it. Nothing is appended on a fault.
+/// Checks that the element has every required value.
+#[inline]
+pub(crate) fn check_required(schema: &Schema, cells: &[Cell]) -> Decoded<()> {
+    for &slot in &schema.required {
+        if cells[slot] == Cell::Missing {
+            return Err(schema.slots[slot].missing());
+        }
+    }
+    Ok(())
+}
+
+/// Appends the element to the columns.
 #[inline]
 pub(crate) fn push_row(
     schema: &Schema,
@@ -16,12 +27,7 @@ pub(crate) fn push_row(
     text: &str,
     scratch: &Scratch,
     into: &mut Readings,
-) -> Decoded<()> {
-    for &slot in &schema.required {
-        if scratch.cells[slot] == Cell::Missing {
-            return Err(schema.slots[slot].missing());
-        }
-    }
+) {
     let enqueued_at_us = event.enqueued_at_us;
     let ts_us = match (
         schema.event_time,
@@ -56,7 +62,6 @@ pub(crate) fn push_row(
         }
         column.pushed();
     }
-    Ok(())
 }
 
 #[inline]

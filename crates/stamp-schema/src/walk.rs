@@ -4,7 +4,7 @@
 //! library because a rejection names the byte, numbers are needed as they are spelled, and every
 //! key of every object is checked for duplicates. A test compares it with such a library.
 
-use crate::field::Cell;
+use crate::field::{Breach, Cell, Slot};
 use crate::rejection::{Decoded, Fault, RejectionCode, cut};
 use crate::scan::{Quoted, Scan, unescape};
 use crate::schema::{Child, Node, Schema};
@@ -195,47 +195,50 @@ impl<'a> Walk<'a> {
         let cell = match self.scan.peek() {
             Some(b'"') => {
                 let quoted = self.scan.string()?;
-                self.text_cell(index, quoted)
+                self.text_cell(slot, quoted)
             }
             Some(b'-' | b'0'..=b'9') => {
                 let (number, token) = self.scan.number()?;
                 slot.read_number(number, token)
+                    .map_err(|breach| slot.fault(breach, token))
             }
-            Some(b't') => self
-                .scan
-                .literal("true")
-                .and_then(|()| slot.read_bool(true)),
-            Some(b'f') => self
-                .scan
-                .literal("false")
-                .and_then(|()| slot.read_bool(false)),
+            Some(b't') => self.bool_cell(slot, "true", true),
+            Some(b'f') => self.bool_cell(slot, "false", false),
             Some(b'n') => self.scan.literal("null").map(|()| Cell::Missing),
-            Some(b'{') => Err(slot.wrong_type("an object")),
-            Some(b'[') => Err(slot.wrong_type("an array")),
+            Some(b'{') => Err(slot.fault(Breach::WrongType, "an object")),
+            Some(b'[') => Err(slot.fault(Breach::WrongType, "an array")),
             _ => Err(self.scan.malformed("a value")),
         };
         self.scratch.cells[index] = cell.map_err(|fault| fault.at(at))?;
         Ok(())
     }
 
-    fn text_cell(&mut self, index: usize, quoted: Quoted) -> Decoded<Cell> {
-        let slot = &self.schema.slots[index];
+    fn bool_cell(&mut self, slot: &Slot, word: &str, value: bool) -> Decoded<Cell> {
+        self.scan.literal(word)?;
+        slot.read_bool(value)
+            .map_err(|breach| slot.fault(breach, word))
+    }
+
+    fn text_cell(&mut self, slot: &Slot, quoted: Quoted) -> Decoded<Cell> {
         let content = self.scan.slice(quoted.start, quoted.end);
         let Scratch { unescaped, day, .. } = &mut *self.scratch;
-        if !quoted.escaped {
+        let (text, cell) = if quoted.escaped {
+            let start = unescaped.len();
+            unescape(content, unescaped)?;
+            let cell = Cell::Unescaped {
+                start: position(start),
+                end: position(unescaped.len()),
+            };
+            (&unescaped[start..], cell)
+        } else {
             let cell = Cell::Text {
                 start: position(quoted.start),
                 end: position(quoted.end),
             };
-            return slot.read_text(content, cell, day);
-        }
-        let start = unescaped.len();
-        unescape(content, unescaped)?;
-        let cell = Cell::Unescaped {
-            start: position(start),
-            end: position(unescaped.len()),
+            (content, cell)
         };
-        slot.read_text(&unescaped[start..], cell, day)
+        slot.read_text(text, cell, day)
+            .map_err(|breach| slot.fault(breach, text))
     }
 
     /// Checks the syntax of a value that the schema does not name.

@@ -22,16 +22,25 @@ pub(super) enum Order {
 
 impl Charset {
     pub(super) fn parse(token: &str) -> Option<Self> {
-        match token.to_ascii_lowercase().as_str() {
-            "utf-8" | "utf8" | "us-ascii" => Some(Self::Utf8),
-            "utf-16" | "utf16" => Some(Self::Utf16(Order::Found)),
-            "utf-16le" | "utf16le" => Some(Self::Utf16(Order::Little)),
-            "utf-16be" | "utf16be" => Some(Self::Utf16(Order::Big)),
-            "utf-32" | "utf32" => Some(Self::Utf32(Order::Found)),
-            "utf-32le" | "utf32le" => Some(Self::Utf32(Order::Little)),
-            "utf-32be" | "utf32be" => Some(Self::Utf32(Order::Big)),
-            _ => None,
-        }
+        const NAMES: [(&str, Charset); 13] = [
+            ("utf-8", Charset::Utf8),
+            ("utf8", Charset::Utf8),
+            ("us-ascii", Charset::Utf8),
+            ("utf-16", Charset::Utf16(Order::Found)),
+            ("utf16", Charset::Utf16(Order::Found)),
+            ("utf-16le", Charset::Utf16(Order::Little)),
+            ("utf16le", Charset::Utf16(Order::Little)),
+            ("utf-16be", Charset::Utf16(Order::Big)),
+            ("utf16be", Charset::Utf16(Order::Big)),
+            ("utf-32", Charset::Utf32(Order::Found)),
+            ("utf32", Charset::Utf32(Order::Found)),
+            ("utf-32le", Charset::Utf32(Order::Little)),
+            ("utf-32be", Charset::Utf32(Order::Big)),
+        ];
+        let named = NAMES
+            .iter()
+            .find(|(name, _)| token.eq_ignore_ascii_case(name));
+        named.map(|(_, charset)| *charset)
     }
 }
 

@@ -17,11 +17,15 @@ pub(super) enum Compression {
 
 impl Compression {
     pub(super) fn parse(token: &str) -> Option<Self> {
-        match token.to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "deflate" => Some(Self::Deflate),
-            _ => None,
-        }
+        const NAMES: [(&str, Compression); 3] = [
+            ("gzip", Compression::Gzip),
+            ("x-gzip", Compression::Gzip),
+            ("deflate", Compression::Deflate),
+        ];
+        let named = NAMES
+            .iter()
+            .find(|(name, _)| token.eq_ignore_ascii_case(name));
+        named.map(|(_, compression)| *compression)
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Authorization {
     audience: String,
     /// `None` without a credential: nothing is put, nothing has to be renewed.
     links: Option<Requests>,
-    renew_at: Option<SystemTime>,
+    pub(super) renew_at: Option<SystemTime>,
 }
 
 impl Authorization {

@@ -1,5 +1,7 @@
 //! From the errors of the AMQP engine to a [`HubError`].
 
+use std::io;
+
 use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
     DetachError, IllegalLinkStateError, LinkStateError, ReceiverAttachError, RecvError, SendError,
@@ -50,6 +52,9 @@ impl Fault<'_> {
             },
             OpenError::ProtocolHeaderMismatch(_) | OpenError::NotImplemented(_) => {
                 self.protocol(&error)
+            }
+            OpenError::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+                self.protocol(&source)
             }
             OpenError::Io(source) => HubError::Unreachable {
                 peer: self.peer.to_owned(),

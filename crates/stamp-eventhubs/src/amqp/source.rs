@@ -51,6 +51,7 @@ pub struct AmqpSource {
     pending: Vec<Event>,
     pending_bytes: usize,
     last_sequence: Option<i64>,
+    opened_at: Instant,
     /// Follows the pending events.
     failure: Option<HubError>,
 }
@@ -63,7 +64,7 @@ impl AmqpSource {
         owner_level: Option<i64>,
     ) -> Result<Self, HubError> {
         let path = hub.partition_path(partition);
-        let mut asked = asked(path.clone(), Some(partition));
+        let asked = asked(path.clone(), Some(partition));
         let mut connection = Connection::open(&hub.connection, hub.credit, &asked).await?;
         let audience = hub.audience(&path);
         let authorization =
@@ -92,7 +93,6 @@ impl AmqpSource {
             .set_credit(hub.credit)
             .await
             .map_err(|error| connection.fault(&asked).dispose(error))?;
-        asked.granted = true;
         Ok(Self {
             connection,
             authorization,
@@ -104,6 +104,7 @@ impl AmqpSource {
             pending: Vec::new(),
             pending_bytes: 0,
             last_sequence: None,
+            opened_at: Instant::now(),
             failure: None,
         })
     }
@@ -117,8 +118,13 @@ impl AmqpSource {
 
     /// Takes what is ready, up to the limits, without waiting for the hub.
     async fn take_ready(&mut self, limits: BatchLimits) -> Result<(), HubError> {
-        while self.pending.len() < limits.events_max.max(1) && self.pending_bytes < limits.bytes_max
-        {
+        loop {
+            self.settle().await?;
+            let full = self.pending.len() >= limits.events_max.max(1)
+                || self.pending_bytes >= limits.bytes_max;
+            if full {
+                return Ok(());
+            }
             // The engine's channel would otherwise say "not ready" every hundred events or so, to
             // let other tasks run; the limits see to that here.
             let next = unconstrained(receive_payload(&mut self.receiver, &self.connection.inbox));
@@ -126,9 +132,7 @@ impl AmqpSource {
                 Some(received) => self.keep(received)?,
                 None => return Ok(()),
             }
-            self.settle().await?;
         }
-        Ok(())
     }
 
     fn keep(
@@ -148,6 +152,7 @@ impl AmqpSource {
                 missing.annotation,
             ),
         })?;
+        self.asked.granted = true;
         self.last_sequence = Some(event.sequence);
         self.pending_bytes += event.size();
         self.pending.push(event);
@@ -211,6 +216,9 @@ impl AmqpSource {
 
 impl PartitionSource for AmqpSource {
     async fn next_batch(&mut self, limits: BatchLimits) -> Result<EventBatch, HubError> {
+        // The hub may answer a link before it looks at the token, and take it away right after: the
+        // right to read is shown by an event, or by a link that stays.
+        self.asked.granted |= self.opened_at.elapsed() >= self.connection.timeout();
         if self.failure.is_none()
             && let Err(error) = self.fill(limits).await
         {
@@ -304,3 +312,6 @@ fn link_properties(owner_level: Option<i64>) -> Fields {
         .into_iter()
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

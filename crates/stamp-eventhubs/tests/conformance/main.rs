@@ -1,6 +1,8 @@
 //! What every [`EventHub`](stamp_eventhubs::EventHub) promises, run on the hub in memory and over
 //! AMQP against the emulator.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod peers;
 mod promises;
 

@@ -1,0 +1,86 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, OutgoingEvent, Refusal};
+use stamp_model::{BatchLimits, PartitionId};
+
+use super::AmqpSource;
+use crate::{AmqpConfig, AmqpHub, EventHub, HubError, PartitionSource, StartPosition};
+
+const LIMITS: BatchLimits = BatchLimits {
+    events_max: 100,
+    bytes_max: 1 << 20,
+    wait_max: Duration::from_secs(60),
+};
+
+/// An open source of a hub that holds one event.
+async fn open() -> (EventHubsEmulator, Hub, AmqpSource) {
+    let emulator = EventHubsEmulator::start(EmulatorConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ..EmulatorConfig::default()
+    })
+    .await
+    .unwrap();
+    let hub = emulator.hub("telemetry").unwrap();
+    hub.publish(0, OutgoingEvent::default()).unwrap();
+    let client = AmqpHub::with_connection_string(
+        &AmqpConfig::default(),
+        &emulator.connection_string("telemetry"),
+    )
+    .unwrap();
+    let source = client
+        .open(PartitionId::new(0).unwrap(), StartPosition::Earliest, None)
+        .await
+        .unwrap();
+    (emulator, hub, source)
+}
+
+#[tokio::test]
+async fn a_token_that_ends_soon_is_renewed_once_on_the_same_connection() {
+    let (emulator, _, mut source) = open().await;
+    assert_eq!(emulator.counters().put_tokens, 1);
+    assert!(source.authorization.renew_at.unwrap() > UNIX_EPOCH);
+    source.authorization.renew_at = Some(UNIX_EPOCH);
+    assert_eq!(source.next_batch(LIMITS).await.unwrap().events.len(), 1);
+    let limits = BatchLimits {
+        wait_max: Duration::ZERO,
+        ..LIMITS
+    };
+    assert!(source.next_batch(limits).await.unwrap().events.is_empty());
+    assert_eq!(emulator.counters().put_tokens, 2);
+    assert_eq!(emulator.counters().connections_opened, 1);
+    source.close().await;
+    emulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_refused_fails_the_pull_and_is_not_tried_again() {
+    let (emulator, hub, mut source) = open().await;
+    hub.faults().refuse_put_token(u32::MAX, 503);
+    source.authorization.renew_at = Some(UNIX_EPOCH);
+    let error = source.next_batch(LIMITS).await.unwrap_err();
+    assert!(matches!(error, HubError::Throttled { .. }), "{error}");
+    let error = source.next_batch(LIMITS).await.unwrap_err();
+    assert!(matches!(error, HubError::ConnectionLost { .. }), "{error}");
+    assert_eq!(emulator.counters().put_tokens, 2);
+    emulator.stop().await;
+}
+
+#[tokio::test]
+async fn events_that_came_before_the_end_of_the_link_are_given_out_first() {
+    let (emulator, hub, mut source) = open().await;
+    hub.faults().drop_link_after(0, 5, &Refusal::server_busy());
+    for _ in 0..10 {
+        hub.publish(0, OutgoingEvent::default()).unwrap();
+    }
+    let mut events = 0;
+    let error = loop {
+        match source.next_batch(LIMITS).await {
+            Ok(batch) => events += batch.events.len(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, HubError::Throttled { .. }), "{error}");
+    // The event of `open` may have been sent before the fault was set, so it counts or not.
+    assert!((5..=6).contains(&events), "{events} events came");
+    emulator.stop().await;
+}

@@ -81,7 +81,7 @@ impl Peer {
     /// the attempt, with an unknown outcome.
     ///
     /// # Errors
-    /// [`GaveUp`], by reason. An unknown outcome of an operation that is not [`idempotent`] is
+    /// [`GaveUp`], by reason. An unknown outcome of an operation that is not [`idempotent`](crate::idempotent) is
     /// returned at once.
     ///
     /// # Panics

@@ -106,6 +106,7 @@ fn rule_09_a_failure_counts_for_nine_tenths_of_a_window_and_not_for_a_whole_one(
     check(Duration::from_millis(9_000), BreakerState::Open);
     check(Duration::from_millis(9_999), BreakerState::Open);
     check(Duration::from_millis(10_000), BreakerState::Closed);
+    check(Duration::from_millis(15_500), BreakerState::Closed);
     check(Duration::from_secs(1_000_000), BreakerState::Closed);
 }
 
@@ -131,4 +132,19 @@ fn rule_09_a_breaker_that_a_person_holds_is_moved_by_nothing_else() {
 
     assert_eq!(bench.breaker.state(), BreakerState::Open);
     assert_eq!(bench.breaker.closed_off(bench.now), Some(60 * SECOND));
+}
+
+#[test]
+fn rule_09_it_still_opens_after_years_of_quiet() {
+    let mut bench = Bench::new();
+    for _ in 0..30 {
+        bench.now += Duration::from_secs(10_000_003);
+        let ticket = bench.admit();
+        bench.fail(ticket);
+        assert_eq!(bench.breaker.state(), BreakerState::Closed);
+    }
+
+    let ticket = bench.admit();
+    bench.fail(ticket);
+    assert_eq!(bench.breaker.state(), BreakerState::Open);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tokio::time::Instant;
 
 use super::{Budget, TOKEN};
@@ -28,7 +29,21 @@ fn granted(budget: &mut Budget, now: Instant, tries: usize) -> usize {
     (0..tries).filter(|_| budget.withdraw(now).0).count()
 }
 
+/// The same cases each time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for others and more.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    match config.rng_seed {
+        RngSeed::Random => ProptestConfig {
+            rng_seed: RngSeed::Fixed(7),
+            ..config
+        },
+        RngSeed::Fixed(_) => config,
+    }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     /// Over every stretch of a history, not only from its start.
     #[test]
     fn rule_08_no_stretch_of_time_grants_more_than_burst_share_and_floor(

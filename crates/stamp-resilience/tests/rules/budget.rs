@@ -114,3 +114,27 @@ async fn rule_08_clones_share_one_budget_and_peers_do_not() {
     assert_eq!(attempts(one).await, 1, "the budget of the clone is empty");
     assert_eq!(attempts(other).await, 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_08_a_read_back_and_the_attempt_after_it_each_cost_a_retry() {
+    let budget = BudgetPolicy {
+        ratio: 0.0,
+        floor_per_minute: 1,
+        burst_max: 1,
+    };
+    let (peer, _) = peer(RetryPolicy { budget, ..plain() });
+    let script = Script::new([Step::Fail(DoorError::Lost), Step::Succeed]);
+
+    let gave_up = peer
+        .run_reading_back(
+            "append",
+            &CancellationToken::new(),
+            |a| script.attempt(a),
+            async |_| Ok(None),
+        )
+        .await
+        .unwrap_err();
+
+    assert!(matches!(gave_up, GaveUp::Budget { .. }), "{gave_up}");
+    assert_eq!((gave_up.call().attempts, gave_up.call().read_backs), (1, 1));
+}

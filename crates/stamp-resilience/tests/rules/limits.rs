@@ -279,3 +279,44 @@ async fn the_future_of_run_holds_one_attempt_and_little_more() {
     assert!(bytes < 8_000 + 1_500, "{bytes} bytes");
     assert_eq!(run.await.unwrap(), 8_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_03_no_pause_begins_after_cancellation_and_no_budget_is_spent() {
+    let (peer, recorder) = peer(plain());
+    let cancel = CancellationToken::new();
+
+    let result = peer
+        .run("put", &cancel, async |_| {
+            cancel.cancel();
+            Err::<(), _>(DoorError::Reset)
+        })
+        .await;
+
+    assert!(matches!(
+        result,
+        Err(GaveUp::Cancelled { last: Some(_), .. })
+    ));
+    assert_eq!(
+        recorder.told().len(),
+        3,
+        "budget, attempt, give-up: {:?}",
+        recorder.told()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_03_steps_that_are_taken_after_the_deadline_make_no_attempt() {
+    let (peer, _) = peer(plain());
+    let script = Script::new([Step::Succeed]);
+    let cancel = CancellationToken::new();
+    let mut tries = peer.begin("put", &cancel);
+    tokio::time::advance(secs(60)).await;
+
+    let result = tries.attempt(|a| script.attempt(a)).await;
+
+    assert!(
+        matches!(result, Err(GaveUp::Deadline { last: None, .. })),
+        "{result:?}"
+    );
+    assert_eq!(script.count(), 0);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stamp_resilience::{GaveUp, PauseCause, RetryPolicy};
+use stamp_resilience::{GaveUp, PauseCause, RetryPolicy, idempotent};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{DoorError, Script, Step, ms, peer, peer_seeded, plain, secs};
@@ -152,4 +152,22 @@ async fn rule_01_success_needs_no_pause_and_no_second_attempt() {
 
     assert_eq!(script.count(), 1);
     assert_eq!(recorder.pauses(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_02_no_retry_after_an_unknown_outcome_is_immediate() {
+    let (peer, recorder) = peer(RetryPolicy {
+        immediate_retry: true,
+        ..plain()
+    });
+    let lost = Step::Fail(DoorError::Lost);
+    let script = Script::new([lost, Step::Hang, Step::Succeed]);
+
+    peer.run(idempotent("get"), &CancellationToken::new(), |a| {
+        script.attempt(a)
+    })
+    .await
+    .unwrap();
+
+    assert!(recorder.lengths().iter().all(|length| *length >= ms(50)));
 }

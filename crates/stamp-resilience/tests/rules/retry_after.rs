@@ -130,3 +130,16 @@ async fn rule_06_a_hint_is_kept_to_whatever_limit_ends_the_operation() {
     assert!(matches!(sooner, GaveUp::BreakerOpen { .. }));
     assert_eq!(busy.count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rule_06_an_operation_that_is_cancelled_closes_nobody_off() {
+    let (peer, _) = peer(plain());
+    let script = Script::new([Step::Fail(DoorError::Busy(Some(secs(30)))), Step::Succeed]);
+    let cancel = CancellationToken::new();
+
+    let run = peer.run("put", &cancel, |a| script.attempt(a));
+    let (result, ()) = tokio::join!(run, async { cancel.cancel() });
+
+    assert!(result.unwrap_err().is_cancelled());
+    assert_eq!(peer.breaker_state(), BreakerState::Closed);
+}

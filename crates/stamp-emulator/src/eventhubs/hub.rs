@@ -166,12 +166,11 @@ impl Hub {
         let _ = shared
             .created_at_ms
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
-        let error = AmqpError::new("amqp:resource-deleted", "The messaging entity was deleted");
         for partition in &shared.partitions {
             let mut state = lock(partition);
             state.log = Log::new(shared.config.retention);
             for reader in state.readers.drain(..) {
-                reader.control.end(error.clone());
+                reader.control.end(deleted());
             }
         }
         shared.each_connection(Signal::wake);
@@ -323,6 +322,11 @@ impl HubShared {
         self.counters.receivers_displaced.add(ended as u64);
         ended
     }
+}
+
+/// What links of a hub that was made anew end with.
+pub(crate) fn deleted() -> AmqpError {
+    AmqpError::new("amqp:resource-deleted", "The messaging entity was deleted")
 }
 
 /// A panic while a partition was locked leaves a whole log: appending is the last thing that

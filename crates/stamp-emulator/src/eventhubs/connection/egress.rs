@@ -50,6 +50,7 @@ impl Egress {
         let hub = Arc::clone(&self.hub);
         let gate = hub.faults.gate(self.partition);
         if gate.stopped {
+            self.release_at = None;
             return Turn::default();
         }
         if !self.outbound.resume(wire) {
@@ -134,6 +135,7 @@ impl Egress {
         delay: std::time::Duration,
     ) -> bool {
         if self.next >= state.log.next() || !self.outbound.may_send(wire) {
+            self.release_at = None;
             self.mark_idle(state);
             return true;
         }

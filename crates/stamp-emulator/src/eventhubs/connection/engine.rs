@@ -95,6 +95,11 @@ impl Engine {
         self.phase == Phase::Done
     }
 
+    /// The client was told that the connection is over and has not answered yet.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
     /// A fault hook says that this connection neither reads nor writes now.
     pub(crate) fn is_frozen(&self) -> bool {
         self.hubs.iter().any(|hub| hub.faults.is_frozen())

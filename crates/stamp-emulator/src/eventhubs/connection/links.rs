@@ -100,7 +100,7 @@ impl Engine {
             .and_then(|t| t.address.as_deref())
             .unwrap_or_default();
         let address = address::parse(text);
-        let opened = match (attach.role, address) {
+        match (attach.role, address) {
             (Role::Receiver, Address::Cbs) => Ok(reply_link(Node::Cbs, attach)),
             (Role::Receiver, Address::Management) => Ok(reply_link(Node::Management, attach)),
             (Role::Sender, Address::Cbs) => Ok(LinkKind::Request(Node::Cbs, inbound(attach))),
@@ -127,8 +127,7 @@ impl Engine {
                 self.namespace.counters.attaches_refused.add(1);
                 Err(not_found(text))
             }
-        };
-        opened
+        }
     }
 
     /// The named hub, with the attach counted; refused if the fault hook says so.
@@ -286,7 +285,7 @@ impl Engine {
         disposition: &Disposition,
     ) -> Result<(), Violation> {
         if disposition.role == Role::Receiver {
-            for hub in self.receiving(channel) {
+            if let Some(hub) = self.receiving(channel) {
                 hub.counters.dispositions_received.add(1);
             }
             // There is no redelivery: an outcome changes nothing. One that is not settled waits for
@@ -299,22 +298,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The hubs that a session's receivers read. A disposition does not say which link it is about.
-    fn receiving(&self, channel: u16) -> Vec<Arc<HubShared>> {
-        let mut hubs: Vec<Arc<HubShared>> = Vec::new();
-        let links = self
-            .sessions
-            .get(&channel)
-            .into_iter()
-            .flat_map(|s| s.links.values());
-        for link in links {
-            if let LinkKind::Egress(egress) = &link.kind
-                && !hubs.iter().any(|hub| Arc::ptr_eq(hub, &egress.hub))
-            {
-                hubs.push(Arc::clone(&egress.hub));
-            }
-        }
-        hubs
+    /// The hub that a session's receivers read: a disposition does not say which link it is about,
+    /// and no client mixes hubs in a session.
+    fn receiving(&self, channel: u16) -> Option<&HubShared> {
+        let session = self.sessions.get(&channel)?;
+        session.links.values().find_map(|link| match &link.kind {
+            LinkKind::Egress(egress) => Some(egress.hub.as_ref()),
+            _ => None,
+        })
     }
 
     pub(super) fn on_transfer(
@@ -383,9 +374,7 @@ impl Engine {
             }
             LinkKind::Ingress(ingress) => {
                 let (hub, partition) = (Arc::clone(&ingress.hub), ingress.partition);
-                if ingress.generation != hub.generation() {
-                    let text = "The messaging entity was deleted";
-                    let error = AmqpError::new("amqp:resource-deleted", text);
+                if let Some(error) = ingress.deleted() {
                     self.session_out(channel, |session, out| session.detach(out, handle, &error));
                     return Ok(());
                 }
@@ -511,6 +500,12 @@ fn pump_link(
         LinkKind::Reply(reply) => {
             let turn = pump_reply(reply, &mut wire);
             (turn, reply.waiting.is_empty() && reply.outbound.drained())
+        }
+        LinkKind::Ingress(ingress) => {
+            return Turn {
+                more: false,
+                end: ingress.deleted().map(CutWhat::Link),
+            };
         }
         _ => return Turn::default(),
     };

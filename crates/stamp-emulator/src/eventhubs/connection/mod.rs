@@ -41,6 +41,8 @@ struct Driver {
     idle_timeout: Duration,
     heard_at: Instant,
     spoke_at: Instant,
+    /// When the client was told that the connection is over.
+    closing_at: Option<Instant>,
 }
 
 /// Whether a connection goes on.
@@ -63,6 +65,7 @@ pub(super) async fn run(stream: TcpStream, namespace: Arc<Namespace>, stop: Canc
         written: 0,
         heard_at: now,
         spoke_at: now,
+        closing_at: None,
     };
     let stopped = driver.serve(&stop).await;
     if stopped {
@@ -129,18 +132,24 @@ impl Driver {
                 .close(&AmqpError::new("amqp:connection:forced", text));
             return Next::Close;
         }
-        let mut more = false;
+        // With the buffer still full nobody has asked whether there is more.
+        let mut more = true;
         if self.pending() < links::PUMP_BYTES / 2 {
             more = self.engine.pump(now);
         }
         self.beat(now);
+        let answers = self.pending() > 0;
         if self.write(now).is_err() {
             return Next::Close;
         }
-        if read && self.pending() == 0 {
+        if read && !answers {
             acknowledge(&self.stream);
         }
-        if self.engine.is_done() && self.pending() == 0 {
+        if self.engine.is_closing() {
+            self.closing_at.get_or_insert(now);
+        }
+        let given_up = self.closing_at.is_some_and(|at| now >= at + CLOSE_GRACE);
+        if given_up || (self.engine.is_done() && self.pending() == 0) {
             return Next::Close;
         }
         Next::Wait { more }
@@ -189,14 +198,19 @@ impl Driver {
         }
     }
 
-    fn deadline(&self, frozen: bool) -> Instant {
-        let silence = self.heard_at + self.idle_timeout;
+    fn deadline(&mut self, frozen: bool) -> Instant {
         if frozen {
             return Instant::now() + self.idle_timeout;
         }
+        let silence = self.heard_at + self.idle_timeout;
         let beat = self.engine.peer_idle().map(|idle| self.spoke_at + idle / 2);
-        [beat, self.engine.deadline()]
+        // A client that does not read gets no heartbeat and no further burst.
+        let writes = self.pending() == 0;
+        let times = [beat, self.engine.deadline()].map(|at| at.filter(|_| writes));
+        let close = self.closing_at.map(|at| at + CLOSE_GRACE);
+        times
             .into_iter()
+            .chain([close])
             .flatten()
             .fold(silence, Instant::min)
     }

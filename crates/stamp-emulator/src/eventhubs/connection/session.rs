@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::super::hub::HubShared;
+use super::super::hub::{HubShared, deleted};
 use super::egress::Egress;
 use super::link::{Inbound, Outbound, SessionOut};
 use super::request::Node;
@@ -55,6 +55,13 @@ pub(super) struct Ingress {
     pub(super) partition: Option<u32>,
     pub(super) generation: u64,
     pub(super) inbound: Inbound,
+}
+
+impl Ingress {
+    /// Why the link is over, once its hub was made anew.
+    pub(super) fn deleted(&self) -> Option<AmqpError> {
+        (self.generation != self.hub.generation()).then(deleted)
+    }
 }
 
 #[derive(Debug)]

@@ -98,7 +98,7 @@ async fn receive(events: usize, partitions: usize) -> Outcome<()> {
 
 async fn measure_all(connection_string: &str, events: usize, partitions: usize) -> Outcome<()> {
     println!("credit  events/s  CPU us/event  batches");
-    for credit in [100, 300, 1_000, 2_000, 5_000] {
+    for credit in [100, 300, 1_000, 2_000, 4_000] {
         let config = AmqpConfig {
             credit,
             ..AmqpConfig::default()

@@ -15,9 +15,9 @@ mod duration;
 
 pub(crate) use connection_string::{ConnectionString, Credential};
 
-/// Most credit that may be configured. More only made receiving slower, and each unit may hold a
-/// message of a megabyte in memory.
-const CREDIT_MAX: u32 = 20_000;
+/// Most credit that may be configured. More only made receiving slower, each unit may hold a message
+/// of a megabyte in memory, and the frames of so many such messages just fit the engine's queue.
+const CREDIT_MAX: u32 = 4_000;
 
 /// How to reach and read one hub. In TOML the keys are in kebab case, an unknown key is refused,
 /// and durations are texts with a unit such as `"10s"`.
@@ -42,7 +42,7 @@ pub struct AmqpConfig {
     /// Consumer group to read as.
     #[serde(default = "default_consumer_group")]
     pub consumer_group: String,
-    /// How many events the hub may send ahead, 1 to 20,000. Bounds the events that wait in memory
+    /// How many events the hub may send ahead, 1 to 4,000. Bounds the events that wait in memory
     /// for one partition.
     #[serde(default = "default_credit")]
     pub credit: u32,

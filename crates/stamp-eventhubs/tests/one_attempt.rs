@@ -328,6 +328,24 @@ async fn a_peer_that_says_nothing_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_peer_that_falls_silent_is_given_up() {
+    let rig = Rig::start(1_000).await;
+    let mut source = rig.open().await.unwrap();
+    rig.hub.faults().freeze(true);
+    // From here on time passes only for who waits for it, so the idle timeout is over at once.
+    tokio::time::pause();
+    let limits = BatchLimits {
+        wait_max: Duration::from_secs(24 * 3_600),
+        ..LIMITS
+    };
+    let error = source.next_batch(limits).await.unwrap_err();
+    assert!(
+        matches!(error, HubError::ConnectionLost { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_hub_that_does_not_exist_is_named() {
     let rig = Rig::start(10).await;
     let config = AmqpConfig::default();

@@ -192,7 +192,9 @@ impl AmqpSource {
             end += 1;
         }
         self.pending_bytes -= bytes;
-        let rest = self.pending.split_off(end);
+        let mut rest = self.pending.split_off(end);
+        // The next batch is likely to be as long as this one.
+        rest.reserve(end);
         EventBatch {
             events: mem::replace(&mut self.pending, rest),
         }

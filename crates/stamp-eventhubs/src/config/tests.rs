@@ -59,7 +59,7 @@ fn what_cannot_work_is_refused_by_its_key() {
         (
             "credit",
             AmqpConfig {
-                credit: 20_001,
+                credit: 4_001,
                 ..good.clone()
             },
         ),

@@ -224,7 +224,11 @@ impl Breaker {
     }
 
     fn is_probe(&self, ticket: Ticket) -> bool {
-        matches!((&self.phase, ticket), (Phase::HalfOpen { probe, .. }, Ticket::Probe(own)) if *probe == own)
+        match (&self.phase, ticket) {
+            (Phase::HalfOpen { probe, .. }, Ticket::Probe(own)) => *probe == own,
+            (Phase::HalfOpen { .. }, Ticket::Ordinary)
+            | (Phase::Closed | Phase::Open { .. } | Phase::Held, _) => false,
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::gave_up::text;
+
 /// What may be done about a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
@@ -39,7 +41,7 @@ pub enum Failure<E> {
     #[error(transparent)]
     Error(E),
     /// The attempt had no result in time and was dropped, so its outcome is unknown.
-    #[error("the attempt timed out after {}", humantime::format_duration(*after))]
+    #[error("the attempt timed out after {}", text(*after))]
     TimedOut {
         /// How long it ran.
         after: Duration,

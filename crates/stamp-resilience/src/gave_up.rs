@@ -33,7 +33,7 @@ pub enum GaveUp<E> {
         last: E,
     },
     /// As [`GaveUp::Unknown`], because the attempt took longer than `attempt-timeout`.
-    #[error("{call}: the attempt timed out after {}", humantime::format_duration(*after))]
+    #[error("{call}: the attempt timed out after {}", text(*after))]
     TimedOut {
         /// What was tried.
         call: Box<Call>,
@@ -71,8 +71,8 @@ pub enum GaveUp<E> {
     /// then.
     #[error(
         "{call}: the peer asks to be left alone for {}, and {} are left",
-        humantime::format_duration(*retry_after),
-        humantime::format_duration(*left)
+        text(*retry_after),
+        text(*left)
     )]
     RetryAfterTooLong {
         /// What was tried.
@@ -86,7 +86,7 @@ pub enum GaveUp<E> {
         last: E,
     },
     /// The peer's breaker is open.
-    #[error("{call}: the peer's breaker is open for {} more", humantime::format_duration(*reopens_in))]
+    #[error("{call}: the peer's breaker is open for {} more", text(*reopens_in))]
     BreakerOpen {
         /// What was tried.
         call: Box<Call>,
@@ -210,7 +210,7 @@ impl fmt::Display for Call {
             ..
         } = self;
         let plural = if *attempts == 1 { "" } else { "s" };
-        let took = humantime::format_duration(self.took);
+        let took = text(self.took);
         write!(
             f,
             "{peer}: {operation} gave up after {attempts} attempt{plural} in {took}"
@@ -220,4 +220,10 @@ impl fmt::Display for Call {
         }
         Ok(())
     }
+}
+
+/// To the millisecond: what is below says nothing about a request.
+pub(crate) fn text(duration: Duration) -> humantime::FormattedDuration {
+    let subsec = Duration::from_millis(u64::from(duration.subsec_millis()));
+    humantime::format_duration(Duration::from_secs(duration.as_secs()) + subsec)
 }

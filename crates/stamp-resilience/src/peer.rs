@@ -67,7 +67,8 @@ impl Peer {
     /// # use stamp_resilience::{Classify, GaveUp, Peer, idempotent};
     /// # use tokio_util::sync::CancellationToken;
     /// # async fn example<E: Classify>(
-    /// #     store: Peer, shutdown: CancellationToken, head: impl AsyncFn() -> Result<u64, E> + Copy,
+    /// #     store: Peer, shutdown: CancellationToken,
+    /// #     head: impl AsyncFn() -> Result<u64, E> + Copy,
     /// # ) -> Result<u64, GaveUp<E>> {
     /// let length = store.run(idempotent("store.head"), &shutdown, |_| head()).await?;
     /// # Ok(length) }
@@ -81,8 +82,8 @@ impl Peer {
     /// the attempt, with an unknown outcome.
     ///
     /// # Errors
-    /// [`GaveUp`], by reason. An unknown outcome of an operation that is not [`idempotent`](crate::idempotent) is
-    /// returned at once.
+    /// [`GaveUp`], by reason. An unknown outcome of an operation that is not
+    /// [`idempotent`](crate::idempotent) is returned at once.
     ///
     /// # Panics
     /// With debug assertions, inside an attempt of another operation: two layers multiply.

@@ -12,9 +12,8 @@ pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok,
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     humantime::parse_duration(&text).map_err(|cause| {
-        D::Error::custom(format!(
-            "{text:?} is not a duration ({cause}): write it with a unit, such as \"200ms\" or \"30s\""
-        ))
+        let hint = "write it with a unit, such as \"200ms\" or \"30s\"";
+        D::Error::custom(format!("{text:?} is not a duration ({cause}): {hint}"))
     })
 }
 

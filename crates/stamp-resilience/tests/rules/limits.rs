@@ -259,6 +259,7 @@ fn the_message_tells_peer_operation_attempts_and_the_cause() {
         "{text}"
     );
     assert!(text.ends_with(": the failure is permanent"), "{text}");
+    assert!(!text.contains("us ") && !text.contains("ns"), "{text}");
     let source = std::error::Error::source(&gave_up).unwrap();
     assert_eq!(source.to_string(), "not allowed");
 }

@@ -39,8 +39,8 @@ pub(crate) fn append(
     files: &[DataFile],
     marks: &[Mark],
 ) -> Result<Snapshot, LakeError> {
-    if at.kernel.table_root() != &inner.url {
-        let reason = format!("the snapshot is one of {}", at.kernel.table_root());
+    if at.table != inner.url {
+        let reason = format!("the snapshot is one of {}", at.table);
         return Err(inner.reading("append to").broken(reason));
     }
     let marks = marks_after(inner, at, marks)?;
@@ -118,7 +118,7 @@ fn commit(
         sent: Arc::clone(sent),
     };
     let mut transaction = change.build(engine, Box::new(committer))?;
-    add_files(inner, &mut transaction, files)?;
+    add_files(at, &mut transaction, files)?;
     match transaction.commit(engine)? {
         CommitResult::Committed(committed) => Ok(Some(committed)),
         CommitResult::Conflicted(_) => Ok(None),
@@ -126,11 +126,13 @@ fn commit(
     }
 }
 
-fn add_files(inner: &Inner, transaction: &mut Transaction, files: &[DataFile]) -> KernelResult<()> {
+fn add_files(at: &Snapshot, transaction: &mut Transaction, files: &[DataFile]) -> KernelResult<()> {
     if files.is_empty() {
         return Ok(());
     }
     let state = transaction.write_state()?;
+    // Local paths are resolved by the library, so its own idea of the root counts.
+    let root = at.kernel.table_root();
     let mut contexts: HashMap<i32, BoundWriteContext> = HashMap::new();
     for file in files {
         let context = match contexts.entry(file.day) {
@@ -142,11 +144,7 @@ fn add_files(inner: &Inner, transaction: &mut Transaction, files: &[DataFile]) -
             }
         };
         let metadata = DataFileMetadata::new(
-            FileMeta::new(
-                inner.url.join(&file.path)?,
-                file.modified_ms,
-                file.size_bytes,
-            ),
+            FileMeta::new(root.join(&file.path)?, file.modified_ms, file.size_bytes),
             file.stats.to_struct()?,
         );
         transaction.add_files(build_add_file_metadata(metadata, context)?);
@@ -176,6 +174,7 @@ fn after_commit(
     marks.extend(new_marks);
     let since = committed.post_commit_stats().commits_since_checkpoint;
     Ok(Snapshot {
+        table: Arc::clone(&inner.url),
         kernel: sum_up_log(inner, kernel, since),
         marks: Arc::new(marks),
     })

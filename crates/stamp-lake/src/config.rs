@@ -130,10 +130,7 @@ impl StoreConfig {
             ));
         }
         match url.scheme() {
-            "file" => url
-                .to_file_path()
-                .map(Place::Folder)
-                .map_err(|()| wrong("url", "must be file:/// and an absolute folder")),
+            "file" => folder_place(&url),
             "memory" => Ok(Place::Memory),
             "az" => azure_place(&url),
             other => Err(wrong(
@@ -192,12 +189,32 @@ impl StoreConfig {
     }
 }
 
+fn folder_place(url: &Url) -> Result<Place, LakeError> {
+    let refuse = || wrong("url", "must be file:/// and an absolute folder");
+    let folder = url.to_file_path().map_err(|()| refuse())?;
+    let text = folder.to_str().ok_or_else(refuse)?;
+    if text.contains('%') {
+        // The table library would read it as an escape when it lists the log.
+        return Err(wrong(
+            "url",
+            "the folder's name must not have a percent sign",
+        ));
+    }
+    Ok(Place::Folder(folder))
+}
+
 fn azure_place(url: &Url) -> Result<Place, LakeError> {
     let refuse = || wrong("url", "must be az://account/container or with a prefix");
     let account = url.host_str().filter(|host| !host.is_empty());
     let mut segments = url.path_segments().ok_or_else(refuse)?;
     let container = segments.next().filter(|name| !name.is_empty());
     let prefix: Vec<_> = segments.filter(|segment| !segment.is_empty()).collect();
+    if prefix.iter().any(|segment| segment.contains('%')) {
+        return Err(wrong(
+            "url",
+            "the prefix must be plain letters, digits and - _ . ~",
+        ));
+    }
     Ok(Place::Azure {
         account: account.ok_or_else(refuse)?.to_owned(),
         container: container.ok_or_else(refuse)?.to_owned(),

@@ -36,6 +36,8 @@ fn a_wrong_key_is_named() {
     check_refused("url = 'file:///x'\nurll = 1", "urll");
     check_refused("url = 'nowhere'", "url");
     check_refused("url = 's3://bucket'", "s3");
+    check_refused("url = 'file:///a/b%25c'", "percent");
+    check_refused("url = 'az://contoso/t/a b'\nsas-env = 'S'", "prefix");
     check_refused("url = 'az://contoso'", "az://account/container");
     check_refused("url = 'az://contoso/telemetry'", "exactly one of");
     check_refused(

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::LakeError;
 
 pub use raw::{RawKind, encode_gaps, encode_raw};
-pub use readings::{encode_readings, sort_readings};
+pub use readings::encode_readings;
 pub use rollups::encode_rollups;
 
 /// How files are encoded.

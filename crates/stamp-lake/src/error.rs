@@ -320,6 +320,10 @@ impl Attempt {
         match error {
             KernelError::Backtraced { source, .. } => self.kernel_failed(*source),
             KernelError::ObjectStore(error) => self.store_failed(error),
+            KernelError::IOError(error) => self.store_failed(StoreError::Generic {
+                store: "local files",
+                source: error.into(),
+            }),
             other => match Verdict::of(&other) {
                 Verdict::Failed if chain_has_store(&other) => {
                     if self.effect == Effect::Once {

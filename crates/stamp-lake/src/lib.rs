@@ -5,8 +5,7 @@
 //! sleeps or swallows a failure. What a failure means for the caller is its
 //! [`FailureKind`](stamp_resilience::FailureKind).
 //!
-//! The road of a flush: [`sort_readings`] and [`encode_readings`] on a blocking thread,
-//! [`Table::put`] for each file, and one [`Table::append`] for all files and marks together. The
+//! The road of a flush: [`encode_readings`] on a blocking thread, [`Table::put`] for each file, and one [`Table::append`] for all files and marks together. The
 //! protocol and its numbered invariants are in docs/adr/0003-table-format-and-marks.md, the
 //! tables' columns in docs/tables.md.
 
@@ -30,7 +29,7 @@ mod table;
 pub use checkpoint::{Advanced, Checkpoint, Checkpoints};
 pub use config::StoreConfig;
 pub use encode::{
-    EncodeOptions, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups, sort_readings,
+    EncodeOptions, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups,
 };
 pub use error::{Cause, LakeError};
 pub use file::{DataFile, EncodedFile};

@@ -15,6 +15,7 @@ use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{Engine, EngineData, KernelError, KernelResult};
+use url::Url;
 
 use crate::LakeError;
 use crate::error::Attempt;
@@ -45,7 +46,7 @@ pub(crate) fn newest(inner: &Inner) -> Result<Option<Snapshot>, LakeError> {
     } else if is_absent(inner).map_err(failed)? {
         return Ok(None);
     } else {
-        delta_kernel::Snapshot::builder_for(&inner.url).build(engine)
+        delta_kernel::Snapshot::builder_for(inner.url.as_str()).build(engine)
     };
     let kernel = kernel.map_err(failed)?;
     let snapshot = with_marks(inner, seen.as_ref(), kernel)?;
@@ -87,7 +88,11 @@ pub(crate) fn with_marks(
         }
         _ => Arc::new(read_all_marks(inner, &kernel).map_err(failed)?),
     };
-    Ok(Snapshot { kernel, marks })
+    Ok(Snapshot {
+        table: Arc::clone(&inner.url),
+        kernel,
+        marks,
+    })
 }
 
 /// Whether every commit after `version` is still an entry of its own in this snapshot.
@@ -162,8 +167,9 @@ fn create(inner: &Inner) -> Result<Snapshot, LakeError> {
     let engine = inner.shared.engine.as_ref();
     let attempt = || Attempt::once("create", &inner.url);
     let not_sent = |error| inner.reading("create").kernel_failed(error);
+    make_folder(&inner.url).map_err(|error| not_sent(KernelError::IOError(error)))?;
     let schema = inner.spec.delta().map_err(not_sent)?;
-    let created = create_table(&inner.url, Arc::new(schema), ENGINE_INFO, false)
+    let created = create_table(inner.url.as_str(), Arc::new(schema), ENGINE_INFO, false)
         .with_data_layout(DataLayout::partitioned([DATE]))
         // Statistics of every column, not only of the first 32: positions come last.
         .with_table_properties([("delta.dataSkippingNumIndexedCols", "-1")])
@@ -181,6 +187,14 @@ fn create(inner: &Inner) -> Result<Snapshot, LakeError> {
         Err(error) => return Err(not_sent(error)),
     }
     newest(inner)?.ok_or_else(|| attempt().broken("the log is empty after it was created"))
+}
+
+/// The library wants a local folder to be there before it is told what to put into it.
+fn make_folder(url: &Url) -> std::io::Result<()> {
+    match url.to_file_path() {
+        Ok(folder) if url.scheme() == "file" => std::fs::create_dir_all(folder),
+        _ => Ok(()),
+    }
 }
 
 /// Adds the columns the table lacks. When somebody else changed the table meanwhile, looks once

@@ -26,7 +26,7 @@ pub struct Table {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     /// Ends with a slash.
-    pub(crate) url: Url,
+    pub(crate) url: Arc<Url>,
     /// The same place as a key in the store.
     pub(crate) folder: Path,
     pub(crate) spec: TableSpec,
@@ -43,18 +43,14 @@ impl fmt::Debug for Table {
 /// A version of a table with all marks in it. Cheap to clone.
 #[derive(Clone)]
 pub struct Snapshot {
+    pub(crate) table: Arc<Url>,
     pub(crate) kernel: SnapshotRef,
     pub(crate) marks: Arc<BTreeMap<String, i64>>,
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Snapshot({} @ {})",
-            self.kernel.table_root(),
-            self.version()
-        )
+        write!(f, "Snapshot({} @ {})", self.table, self.version())
     }
 }
 
@@ -86,7 +82,7 @@ impl Table {
         Self {
             inner: Arc::new(Inner {
                 shared,
-                url,
+                url: Arc::new(url),
                 folder,
                 spec,
                 latest: Mutex::new(None),

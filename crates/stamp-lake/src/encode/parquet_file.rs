@@ -231,6 +231,8 @@ fn group_bounds(kind: ColumnType, statistics: &Statistics) -> Option<(Bound, Bou
         (ColumnType::Timestamp, Statistics::Int64(s)) => {
             let (least, greatest) = (*s.min_opt()?, *s.max_opt()?);
             let printable = |us: i64| super::DAYS.contains(&us.div_euclid(super::DAY_US));
+            // The log has milliseconds and cuts off the rest, which would lower the bound.
+            let greatest = greatest.checked_add(999)?;
             (printable(least) && printable(greatest))
                 .then_some((Bound::TimestampUs(least), Bound::TimestampUs(greatest)))
         }

@@ -15,55 +15,11 @@ use crate::schema::TableSpec;
 /// Columns 0 and 1 of a file: `device_id` and `ts`.
 const SORTED_BY: [usize; 2] = [0, 1];
 
-/// The rows that `keep` wants, sorted by device id (as text) and event time; equal ones stay in
-/// the order they came.
-///
-/// Linear in the rows: devices are ranked once, and the rows of a device mostly come in order.
-#[must_use]
-pub fn sort_readings(readings: &Readings, keep: impl Fn(usize) -> bool) -> Vec<u32> {
-    let ranks = rank_devices(readings);
-    let rank = |row: usize| ranks[readings.device[row] as usize] as usize;
-    let mut starts = vec![0_usize; ranks.len() + 1];
-    let kept: Vec<_> = (0..readings.len()).filter(|&row| keep(row)).collect();
-    for &row in &kept {
-        starts[rank(row) + 1] += 1;
-    }
-    for i in 1..starts.len() {
-        starts[i] += starts[i - 1];
-    }
-    let mut next = starts.clone();
-    let mut order = vec![0_u32; kept.len()];
-    for &row in &kept {
-        let place = &mut next[rank(row)];
-        order[*place] = u32::try_from(row).expect("fewer than 2^32 rows fit any byte limit");
-        *place += 1;
-    }
-    for device in starts.windows(2) {
-        let rows = &mut order[device[0]..device[1]];
-        let ts = |row: &u32| readings.ts_us[*row as usize];
-        if !rows.is_sorted_by_key(ts) {
-            rows.sort_by_key(ts);
-        }
-    }
-    order
-}
-
-/// The place of each device key in the order of the texts.
-fn rank_devices(readings: &Readings) -> Vec<u32> {
-    let texts: Vec<&str> = readings.devices.iter().collect();
-    let mut keys: Vec<u32> = (0..).take(texts.len()).collect();
-    keys.sort_unstable_by_key(|&key| texts[key as usize]);
-    let mut ranks = vec![0; keys.len()];
-    for (rank, key) in (0_u32..).zip(keys) {
-        ranks[key as usize] = rank;
-    }
-    ranks
-}
-
 /// Encodes the rows of `order`, one file for each date of their window time.
 ///
-/// `order` holds row numbers, sorted by (device id, event time) as [`sort_readings`] does. Rows
-/// in another order are written as they are, and the file then does not claim to be sorted.
+/// `order` holds row numbers, sorted by (device id as text, event time), of the rows above the
+/// table's mark. Rows in another order are written as they are, and the file then does not claim
+/// to be sorted.
 ///
 /// # Errors
 /// [`LakeError::Encode`] when the buffer does not fit `shape` or `order` names a row it does not

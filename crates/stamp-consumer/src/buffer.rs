@@ -1,0 +1,283 @@
+//! Rows of one partition that wait for their flush, tenant by tenant.
+//!
+//! A [`Lane`] is one tenant's (or the stamp's own) queue in one partition: at most one buffer that
+//! grows and one that is on its way to the tables. Nothing here does I/O.
+
+use std::sync::Arc;
+
+use stamp_model::{AppId, GapRow, PartitionId, RawRow, Readings, Shape, Text};
+use tokio::time::Instant;
+
+use crate::memory::{Charge, MemoryAccount};
+
+/// The position of an event, for checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Sequence number, [`stamp_model::START`] before the first event.
+    pub sequence: i64,
+    /// The broker's offset of that event.
+    pub offset: Text,
+}
+
+/// Rows between two positions of a partition.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// A tenant's readings; `None` in the stamp's own lane.
+    pub readings: Option<Readings>,
+    /// A tenant's rejected events, or the stamp's quarantined ones.
+    pub raw: Vec<RawRow>,
+    /// Gaps, in the stamp's own lane.
+    pub gaps: Vec<GapRow>,
+    raw_bytes: usize,
+}
+
+impl Rows {
+    /// No rows; with a `shape` for a tenant's lane.
+    #[must_use]
+    pub(crate) fn new(shape: Option<&Shape>, partition: PartitionId) -> Self {
+        let readings = shape.map(|shape| Readings::new(shape, partition));
+        Self {
+            readings,
+            raw: Vec::new(),
+            gaps: Vec::new(),
+            raw_bytes: 0,
+        }
+    }
+
+    /// Adds an event that is kept as it came.
+    pub(crate) fn push_raw(&mut self, row: RawRow) {
+        self.raw_bytes += row.size();
+        self.raw.push(row);
+    }
+
+    /// Rows of every kind.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.readings.as_ref().map_or(0, Readings::len) + self.raw.len() + self.gaps.len()
+    }
+
+    /// Bytes held, about.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        self.readings.as_ref().map_or(0, Readings::heap_bytes)
+            + self.raw_bytes
+            + self.gaps.len() * size_of::<GapRow>()
+    }
+}
+
+/// The buffer that grows.
+#[derive(Debug)]
+pub(crate) struct Active {
+    /// The event before the first one in here: how far a checkpoint may go while this waits.
+    pub before: Position,
+    /// Sequence number of the last event in here.
+    pub last: i64,
+    /// When the first row came.
+    pub since: Instant,
+    /// The rows.
+    pub rows: Rows,
+    charge: Charge,
+}
+
+impl Active {
+    /// Corrects the memory account to what the rows hold.
+    pub(crate) fn recharge(&mut self) {
+        self.charge.set(self.rows.bytes());
+    }
+}
+
+/// Rows that will not change any more, on their way to the tables.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// Whose marks the rows are filtered by.
+    pub app: AppId,
+    /// How far a checkpoint may go until these are committed.
+    pub before: Position,
+    /// Sequence number of the last event, the mark they commit under.
+    pub last: i64,
+    /// When the first row came.
+    pub since: Instant,
+    /// The rows.
+    pub rows: Rows,
+    _charge: Charge,
+}
+
+/// A flush under way, or one that was given up and waits for its next turn.
+#[derive(Debug)]
+pub(crate) struct Flying {
+    /// What is being written.
+    pub sealed: Arc<Sealed>,
+    /// When it was sealed.
+    pub since: Instant,
+    /// How often it was given up.
+    pub given_up: u32,
+}
+
+/// One tenant's queue in one partition.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    /// Grows.
+    pub active: Option<Active>,
+    /// Is being written.
+    pub flying: Option<Flying>,
+    /// Every event of this partition up to here is in this lane's tables, as far as this worker
+    /// saw; `None` until the first flush is through.
+    pub written: Option<i64>,
+}
+
+impl Lane {
+    /// The buffer to append to, opened with `rows` at `before` when there is none.
+    pub(crate) fn open(
+        &mut self,
+        account: &MemoryAccount,
+        before: &Position,
+        now: Instant,
+        rows: impl FnOnce() -> Rows,
+    ) -> &mut Active {
+        self.active.get_or_insert_with(|| Active {
+            before: before.clone(),
+            last: before.sequence,
+            since: now,
+            rows: rows(),
+            charge: Charge::none(account),
+        })
+    }
+
+    /// Takes the growing buffer for a flush. Only when none is flying: batches of a table never
+    /// overtake each other.
+    pub(crate) fn seal(&mut self, app: &AppId, now: Instant) -> Option<Arc<Sealed>> {
+        if self.flying.is_some() {
+            return None;
+        }
+        let Active {
+            before,
+            last,
+            since,
+            rows,
+            mut charge,
+        } = self.active.take()?;
+        // The encoder holds a sorted copy of about the same size until its files are written.
+        charge.set(rows.bytes() * 2);
+        let sealed = Arc::new(Sealed {
+            app: app.clone(),
+            before,
+            last,
+            since,
+            rows,
+            _charge: charge,
+        });
+        self.flying = Some(Flying {
+            sealed: sealed.clone(),
+            since: now,
+            given_up: 0,
+        });
+        Some(sealed)
+    }
+
+    /// How far a checkpoint may go as far as this lane is concerned; `None` when it holds nothing.
+    #[must_use]
+    pub(crate) fn before(&self) -> Option<&Position> {
+        let flying = self.flying.as_ref().map(|flying| &flying.sealed.before);
+        flying.or(self.active.as_ref().map(|active| &active.before))
+    }
+
+    /// Bytes in the growing buffer.
+    #[must_use]
+    pub(crate) fn active_bytes(&self) -> usize {
+        self.active
+            .as_ref()
+            .map_or(0, |active| active.charge.bytes())
+    }
+
+    /// Since when the oldest row waits.
+    #[must_use]
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let flying = self.flying.as_ref().map(|flying| flying.sealed.since);
+        flying.or(self.active.as_ref().map(|active| active.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stamp_model::{HubIdentity, StampId};
+
+    use super::*;
+
+    fn at(sequence: i64) -> Position {
+        Position {
+            sequence,
+            offset: sequence.to_string().into(),
+        }
+    }
+
+    fn app() -> AppId {
+        let hub = HubIdentity {
+            namespace: "n".into(),
+            hub: "h".into(),
+            created_at_ms: 1,
+        };
+        AppId::new(
+            &StampId::parse("s").unwrap(),
+            &hub,
+            PartitionId::new(0).unwrap(),
+        )
+    }
+
+    fn add(lane: &mut Lane, account: &MemoryAccount, sequence: i64) {
+        let partition = PartitionId::new(0).unwrap();
+        let active = lane.open(account, &at(sequence - 1), Instant::now(), || {
+            Rows::new(None, partition)
+        });
+        active.rows.gaps.push(GapRow {
+            partition,
+            sequence_first: sequence,
+            sequence_last: sequence,
+            next_enqueued_at_us: 0,
+            reason: "retention",
+        });
+        active.last = sequence;
+        active.recharge();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_checkpoint_waits_for_the_oldest_row_of_the_lane() {
+        let account = MemoryAccount::new(1 << 20);
+        let mut lane = Lane::default();
+        assert_eq!(lane.before(), None);
+
+        add(&mut lane, &account, 5);
+        add(&mut lane, &account, 6);
+        assert_eq!(lane.before(), Some(&at(4)));
+
+        let sealed = lane.seal(&app(), Instant::now()).unwrap();
+        add(&mut lane, &account, 9);
+        assert_eq!((sealed.last, lane.before()), (6, Some(&at(4))));
+
+        lane.flying = None;
+        assert_eq!(lane.before(), Some(&at(8)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_buffer_is_not_sealed_while_the_first_is_flying() {
+        let account = MemoryAccount::new(1 << 20);
+        let mut lane = Lane::default();
+        add(&mut lane, &account, 1);
+        let first = lane.seal(&app(), Instant::now());
+        add(&mut lane, &account, 2);
+
+        assert!(first.is_some() && lane.seal(&app(), Instant::now()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_give_their_memory_back_when_they_are_written() {
+        let account = MemoryAccount::new(1 << 20);
+        let mut lane = Lane::default();
+        add(&mut lane, &account, 1);
+        let sealed = lane.seal(&app(), Instant::now());
+        assert!(account.held() > 0);
+
+        drop(sealed);
+        lane.flying = None;
+        assert_eq!(account.held(), 0);
+    }
+}

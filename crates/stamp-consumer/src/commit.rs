@@ -1,0 +1,331 @@
+//! One committer per table per process: what all partitions have ready goes into one commit.
+//!
+//! Every attempt begins by reading the table's marks and leaves out what they cover, so an attempt
+//! whose reply was lost is settled by the next one reading, never by repeating. That is why every
+//! attempt here is idempotent, whatever happened to the one before.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stamp_lake::{DataFile, EncodedFile, LakeError, Snapshot, Table};
+use stamp_model::{AppId, Mark, START};
+use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
+use stamp_telemetry::{CommitOutcome, Metrics};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Most batches in one commit; the rest go into the next.
+const JOBS_MAX: usize = 256;
+
+/// Encodes the rows above a mark. Called on a blocking thread, once for each mark it meets.
+pub(crate) type Encode = Arc<dyn Fn(i64) -> Result<Vec<EncodedFile>, LakeError> + Send + Sync>;
+
+/// A batch of rows of one partition for one table.
+#[derive(Clone)]
+pub(crate) struct Job {
+    /// Whose mark moves.
+    pub app: AppId,
+    /// The mark after this batch.
+    pub last: i64,
+    /// The rows.
+    pub encode: Encode,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Committed {
+    /// Rows this job added to the table; the others were there already.
+    pub rows: u64,
+    /// Parquet bytes written.
+    pub bytes: u64,
+}
+
+/// Why an attempt at a commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store or the table said no.
+    #[error("writing to {table}")]
+    Lake {
+        /// Where it is.
+        table: String,
+        /// What it said.
+        #[source]
+        cause: LakeError,
+    },
+    /// The encoder's thread is gone. A fault of ours.
+    #[error("the encoder for {table} did not finish: {detail}")]
+    Encoder {
+        /// Where it is.
+        table: String,
+        /// The panic's text, as far as there is one.
+        detail: String,
+    },
+}
+
+impl Classify for CommitError {
+    /// A conflict is worth another attempt here, because the next one reads the marks and encodes
+    /// what they leave over.
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Lake {
+                cause: LakeError::Conflict { .. },
+                ..
+            } => FailureKind::Transient,
+            Self::Lake { cause, .. } => cause.kind(),
+            Self::Encoder { .. } => FailureKind::Permanent,
+        }
+    }
+}
+
+/// The answer to everybody whose rows were in a commit that was given up.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CommitFailure {
+    /// The retry layer gave up.
+    #[error(transparent)]
+    GaveUp(#[from] Arc<GaveUp<CommitError>>),
+    /// The task that led the commit was dropped, as at a forced stop.
+    #[error("the commit was abandoned")]
+    Abandoned,
+}
+
+/// Files of one job that are in the store, waiting for the commit that names them.
+struct Staged {
+    above: i64,
+    files: Vec<DataFile>,
+    committed: Committed,
+}
+
+struct Waiting {
+    job: Job,
+    staged: Option<Staged>,
+    done: oneshot::Sender<Result<Committed, CommitFailure>>,
+}
+
+/// Commits to one table for every partition of this process.
+pub(crate) struct Committer {
+    name: &'static str,
+    table: Table,
+    peer: Peer,
+    cpu: Arc<Semaphore>,
+    metrics: Metrics,
+    queue: Mutex<Vec<Waiting>>,
+    /// Held by whoever leads; keeps the snapshot of the last commit, which is where the next one
+    /// starts as long as nobody else writes.
+    lead: AsyncMutex<Option<Snapshot>>,
+}
+
+impl Committer {
+    /// A committer for `table`, called `name` in metrics; encoding takes a permit of `cpu`.
+    #[must_use]
+    pub(crate) fn new(
+        name: &'static str,
+        table: Table,
+        peer: Peer,
+        cpu: Arc<Semaphore>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            name,
+            table,
+            peer,
+            cpu,
+            metrics,
+            queue: Mutex::default(),
+            lead: AsyncMutex::default(),
+        }
+    }
+
+    /// Commits `job`, together with whatever else is waiting.
+    ///
+    /// Whoever comes first leads; the others' rows ride along. Not cancel-safe in the sense that
+    /// the job may or may not be committed when the future is dropped; marks make that harmless.
+    ///
+    /// # Errors
+    /// The retry layer's [`GaveUp`] once it has given up. The rows are then not known to be
+    /// committed: keep them and call again later.
+    pub(crate) async fn commit(
+        &self,
+        job: Job,
+        cancel: &CancellationToken,
+    ) -> Result<Committed, CommitFailure> {
+        let mut answer = self.push(job.clone());
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => match answered {
+                    Ok(result) => return result,
+                    Err(_) if cancel.is_cancelled() => return Err(CommitFailure::Abandoned),
+                    // The leader was dropped with our job in its hands: queue it again.
+                    Err(_) => answer = self.push(job.clone()),
+                },
+                mut snapshot = self.lead.lock() => {
+                    let batch = self.take();
+                    if !batch.is_empty() {
+                        self.run(batch, &mut snapshot, cancel).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn push(&self, job: Job) -> oneshot::Receiver<Result<Committed, CommitFailure>> {
+        let (done, answer) = oneshot::channel();
+        let waiting = Waiting {
+            job,
+            staged: None,
+            done,
+        };
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(waiting);
+        answer
+    }
+
+    fn take(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody whose future was dropped waits no more; their rows are not lost, their worker
+        // is gone and the next reader starts at the checkpoint.
+        queue.retain(|waiting| !waiting.done.is_closed());
+        let count = queue.len().min(JOBS_MAX);
+        queue.drain(..count).collect()
+    }
+
+    async fn run(
+        &self,
+        mut batch: Vec<Waiting>,
+        snapshot: &mut Option<Snapshot>,
+        cancel: &CancellationToken,
+    ) {
+        let mut tries = self.peer.begin(idempotent("table.commit"), cancel);
+        let result = loop {
+            match tries.attempt(|_| self.attempt(&mut batch, snapshot)).await {
+                Ok(Some(())) => break Ok(()),
+                Ok(None) => {}
+                Err(gave_up) => break Err(CommitFailure::GaveUp(Arc::new(gave_up))),
+            }
+        };
+        if result.is_err() {
+            self.metrics.commit(self.name, CommitOutcome::Failed);
+        }
+        for waiting in batch {
+            let committed = waiting
+                .staged
+                .map_or(Committed::default(), |staged| staged.committed);
+            let _ = waiting.done.send(result.clone().map(|()| committed));
+        }
+    }
+
+    /// One attempt: read marks, encode what is above them, put files, commit.
+    async fn attempt(
+        &self,
+        batch: &mut [Waiting],
+        cached: &mut Option<Snapshot>,
+    ) -> Result<(), CommitError> {
+        // Taken out: after any error the next attempt must read the marks anew.
+        let snapshot = match cached.take() {
+            Some(snapshot) => snapshot,
+            None => self.table.load().await.map_err(|cause| self.lake(cause))?,
+        };
+        let mut files = Vec::new();
+        let mut marks = Vec::new();
+        for waiting in batch.iter_mut() {
+            let above = snapshot.mark(&waiting.job.app).unwrap_or(START);
+            if above >= waiting.job.last {
+                continue;
+            }
+            files.extend(self.stage(waiting, above).await?);
+            marks.push(Mark {
+                app: waiting.job.app.clone(),
+                sequence: waiting.job.last,
+            });
+        }
+        if marks.is_empty() {
+            // Whoever has staged files by now committed them himself and lost the reply.
+            let ours = batch.iter().any(|waiting| waiting.staged.is_some());
+            self.metrics.commit(
+                self.name,
+                if ours {
+                    CommitOutcome::Found
+                } else {
+                    CommitOutcome::Empty
+                },
+            );
+            *cached = Some(snapshot);
+            return Ok(());
+        }
+        match self.table.append(&snapshot, files, &marks).await {
+            Ok(next) => {
+                self.metrics.commit(self.name, CommitOutcome::Committed);
+                *cached = Some(next);
+                Ok(())
+            }
+            Err(cause) => {
+                if matches!(cause, LakeError::Conflict { .. }) {
+                    self.metrics.commit_conflicts(self.name, 1);
+                }
+                Err(self.lake(cause))
+            }
+        }
+    }
+
+    /// The files of one job's rows above a mark: encoded and put, unless the last attempt did it.
+    async fn stage(&self, waiting: &mut Waiting, above: i64) -> Result<Vec<DataFile>, CommitError> {
+        if let Some(staged) = waiting
+            .staged
+            .as_ref()
+            .filter(|staged| staged.above == above)
+        {
+            return Ok(staged.files.clone());
+        }
+        // What was staged under another mark stays in the store as files that nobody names.
+        waiting.staged = None;
+        let encoded = self.encode(&waiting.job, above).await?;
+        let mut committed = Committed::default();
+        let mut files = Vec::with_capacity(encoded.len());
+        for file in encoded {
+            committed.rows += file.rows;
+            committed.bytes += file.bytes.len() as u64;
+            files.push(
+                self.table
+                    .put(&file)
+                    .await
+                    .map_err(|cause| self.lake(cause))?,
+            );
+        }
+        waiting.staged = Some(Staged {
+            above,
+            files: files.clone(),
+            committed,
+        });
+        Ok(files)
+    }
+
+    async fn encode(&self, job: &Job, above: i64) -> Result<Vec<EncodedFile>, CommitError> {
+        let broken = |detail: String| CommitError::Encoder {
+            table: self.table.url().to_string(),
+            detail,
+        };
+        let permit = self
+            .cpu
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|e| broken(e.to_string()))?;
+        let encode = job.encode.clone();
+        let encoded = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            encode(above)
+        });
+        encoded
+            .await
+            .map_err(|e| broken(e.to_string()))?
+            .map_err(|cause| self.lake(cause))
+    }
+
+    fn lake(&self, cause: LakeError) -> CommitError {
+        CommitError::Lake {
+            table: self.table.url().to_string(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! What `stampworks consume --config FILE` reads: one stamp, its hub, its tenants, its limits.
+//!
+//! Unknown keys are refused with their line. Nothing here opens a file or a socket except
+//! [`ConsumerConfig::load`], which reads the configuration itself and the files it names.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use stamp_eventhubs::AmqpConfig;
+use stamp_lake::StoreConfig;
+use stamp_model::{PARTITION_MAX, StampId, TenantId};
+use stamp_resilience::RetryPolicy;
+use stamp_rollup::Windows;
+
+use crate::error::ConfigError;
+
+/// Largest configuration, schema or device file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// One stamp's consumer service.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConsumerConfig {
+    /// Name of the stamp, one path segment such as `eu-1`. Part of every mark: do not rename a
+    /// stamp that has data.
+    pub stamp: StampId,
+    /// The Event Hub the IoT Hub routes to.
+    pub hub: AmqpConfig,
+    /// Where the tables and checkpoints are.
+    pub store: StoreConfig,
+    /// How partitions are read and buffers flushed.
+    #[serde(default)]
+    pub consumer: ReadConfig,
+    /// How an event's tenant is found.
+    #[serde(default)]
+    pub tenancy: TenancyConfig,
+    /// Windows of the rollups.
+    #[serde(default)]
+    pub rollup: RollupConfig,
+    /// Retry policies by peer.
+    #[serde(default)]
+    pub resilience: ResilienceConfig,
+    /// Logs, metrics and health.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// The tenants of this stamp, at least one.
+    pub tenants: Vec<TenantConfig>,
+}
+
+/// How partitions are read, buffered and flushed.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ReadConfig {
+    /// Partitions this process reads, such as `[0, 1]`. All of them when not given.
+    pub partitions: Option<BTreeSet<u32>>,
+    /// Owner level (epoch) of the receivers; a higher or equal one displaces an older receiver.
+    /// `-1` opens without one, beside up to four other readers. Default 0.
+    pub owner_level: i64,
+    /// How long the hub keeps events, such as `"7d"`. When given, how long is left until unread
+    /// events are lost is a metric.
+    #[serde(with = "humantime_serde")]
+    pub hub_retention: Option<Duration>,
+    /// Where a partition starts that has neither a checkpoint nor a mark. Default `earliest`.
+    pub start: StartPolicy,
+    /// What to do when the hub no longer has events that were never read. Default `continue`: the
+    /// gap is recorded, counted and the partition goes on.
+    pub on_gap: GapPolicy,
+    /// Most events in one pull, 1 to 5,000. Default 1,000.
+    pub batch_events_max: usize,
+    /// Most bytes in one pull, 64 KiB to 16 MiB. Default 1 MiB. One event always fits.
+    pub batch_bytes_max: ByteSize,
+    /// Longest wait of a pull for a first event. Default 1 s. Also how often age limits are looked
+    /// at on an idle partition.
+    #[serde(with = "humantime_serde")]
+    pub batch_wait_max: Duration,
+    /// Memory for everything between the wire and the store, over all partitions and tenants,
+    /// 16 MiB or more. Default 256 MiB. When it is used up, reading waits.
+    pub buffer_max: ByteSize,
+    /// The part of it that one tenant may hold in one partition. Default an eighth of `buffer-max`
+    /// over the number of partitions, at least 1 MiB.
+    pub tenant_buffer_max: Option<ByteSize>,
+    /// Rows of one tenant in one partition that make a flush. Default 200,000.
+    pub flush_rows: usize,
+    /// Buffered bytes of one tenant in one partition that make a flush. Default 8 MiB.
+    pub flush_bytes: ByteSize,
+    /// Age of the oldest buffered row that makes a flush. Default 60 s: the freshness of the
+    /// tables. Smaller is fresher and makes more, smaller files.
+    #[serde(with = "humantime_serde")]
+    pub flush_age: Duration,
+    /// How long one flush of a tenant may hang before the tenant's further rows go to quarantine
+    /// instead of holding up the partition. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub tenant_stall_max: Duration,
+    /// How long a stop may take to flush, commit and checkpoint. Default 25 s; keep it below the
+    /// orchestrator's grace period.
+    #[serde(with = "humantime_serde")]
+    pub drain_max: Duration,
+}
+
+impl Default for ReadConfig {
+    fn default() -> Self {
+        Self {
+            partitions: None,
+            owner_level: 0,
+            hub_retention: None,
+            start: StartPolicy::Earliest,
+            on_gap: GapPolicy::Continue,
+            batch_events_max: 1_000,
+            batch_bytes_max: ByteSize::mib(1),
+            batch_wait_max: Duration::from_secs(1),
+            buffer_max: ByteSize::mib(256),
+            tenant_buffer_max: None,
+            flush_rows: 200_000,
+            flush_bytes: ByteSize::mib(8),
+            flush_age: Duration::from_secs(60),
+            tenant_stall_max: Duration::from_secs(30),
+            drain_max: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Where a partition starts that was never read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartPolicy {
+    /// With the oldest event the hub still has.
+    Earliest,
+    /// With the next event to arrive.
+    Latest,
+}
+
+/// What to do about lost sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GapPolicy {
+    /// Record the gap and go on.
+    Continue,
+    /// Record the gap and stop the service with exit code 1.
+    Stop,
+}
+
+/// How the tenant of an event is found. Never from the body.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TenancyConfig {
+    /// An application property that the *hub* sets as a message enrichment and that names the
+    /// tenant, for devices the directory does not list. Only name a key that devices cannot set.
+    pub enrichment: Option<String>,
+    /// An application property in which a device may claim its tenant. It is never believed: a
+    /// claim that differs from the directory sends the event to quarantine.
+    pub claim_property: Option<String>,
+}
+
+/// Windows of the rollups.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RollupConfig {
+    /// Length of a window; whole seconds that divide a day. Default 1 minute.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How long after a window's end a row still counts as on time, by the hub's clock. Late rows
+    /// are kept all the same, and marked. Default 5 minutes.
+    #[serde(with = "humantime_serde")]
+    pub lateness: Duration,
+}
+
+impl Default for RollupConfig {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            lateness: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Retry policies by peer; see docs/resilience.md.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ResilienceConfig {
+    /// For the hub.
+    #[serde(deserialize_with = "RetryPolicy::over_event_hubs")]
+    pub eventhubs: RetryPolicy,
+    /// For every store.
+    #[serde(deserialize_with = "RetryPolicy::over_store")]
+    pub store: RetryPolicy,
+    /// Seed of the jitter. Random when not given; set it only to repeat a run.
+    pub seed: Option<u64>,
+    /// Partitions open at a random moment within this time of the start, so that the replicas of
+    /// a fleet do not knock in step. Default 2 s.
+    #[serde(with = "humantime_serde")]
+    pub start_spread: Duration,
+}
+
+impl Default for ResilienceConfig {
+    fn default() -> Self {
+        Self {
+            eventhubs: RetryPolicy::event_hubs(),
+            store: RetryPolicy::store(),
+            seed: None,
+            start_spread: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Logs, metrics and health.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TelemetryConfig {
+    /// Where `/livez`, `/readyz`, `/startupz` and `/metrics` are served. Default `127.0.0.1:9464`.
+    pub listen: SocketAddr,
+    /// `json` or `text`. Default `json`.
+    pub log_format: LogFormat,
+    /// Filter such as `info,stamp_consumer=debug`. Default `info`.
+    pub log_filter: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            log_format: LogFormat::Json,
+            log_filter: "info".into(),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a person.
+    Text,
+}
+
+/// One tenant of the stamp.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TenantConfig {
+    /// One path segment; names the tenant's storage root.
+    pub id: TenantId,
+    /// Schema file, relative to the configuration file.
+    pub schema: PathBuf,
+    /// Device ids of this tenant. An entry that ends in `*` is a prefix; the longest one wins, an
+    /// exact id wins over any prefix.
+    #[serde(default)]
+    pub devices: Vec<String>,
+    /// A file with one such entry a line, relative to the configuration file.
+    pub devices_file: Option<PathBuf>,
+    /// A store of the tenant's own, with credentials of its own. The stamp's when not given.
+    pub store: Option<StoreConfig>,
+}
+
+impl ConsumerConfig {
+    /// Reads and checks a configuration file and the schema and device files that it names.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] when a file cannot be read or is over 64 MiB; [`ConfigError::Syntax`]
+    /// with line and key; [`ConfigError::Value`] when a value is out of range or two contradict.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config = Self::parse(&read(path)?, path)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Parses the text of a configuration file; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] with line and key.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|cause| ConfigError::Syntax {
+            path: path.to_owned(),
+            cause: Box::new(cause),
+        })
+    }
+
+    /// Checks ranges and rules that no single key can break.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] naming the key, or both keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.consumer.check()?;
+        self.windows()?;
+        for (key, policy) in [
+            ("resilience.eventhubs", &self.resilience.eventhubs),
+            ("resilience.store", &self.resilience.store),
+        ] {
+            policy
+                .validate(key)
+                .map_err(|cause| ConfigError::value(key, cause.to_string()))?;
+        }
+        if self.tenants.is_empty() {
+            return Err(ConfigError::value("tenants", "name at least one tenant"));
+        }
+        let mut seen = BTreeSet::new();
+        for tenant in &self.tenants {
+            if !seen.insert(&tenant.id) {
+                return Err(ConfigError::value(
+                    "tenants.id",
+                    format!("{} is there twice", tenant.id),
+                ));
+            }
+        }
+        if let (Some(a), Some(b)) = (&self.tenancy.enrichment, &self.tenancy.claim_property)
+            && a.eq_ignore_ascii_case(b)
+        {
+            return Err(ConfigError::value(
+                "tenancy.enrichment",
+                "is the same property as tenancy.claim-property: one is believed, the other never",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The rollup windows.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] when the window is not a whole number of seconds that divides a day.
+    pub fn windows(&self) -> Result<Windows, ConfigError> {
+        let refuse = |why: String| ConfigError::value("rollup.window", why);
+        if self.rollup.window.subsec_nanos() != 0 {
+            return Err(refuse("must be whole seconds".into()));
+        }
+        let seconds = i32::try_from(self.rollup.window.as_secs())
+            .map_err(|_| refuse("must be at most a day".into()))?;
+        let windows = Windows {
+            window_s: seconds,
+            lateness: self.rollup.lateness,
+        };
+        windows
+            .validate()
+            .map_err(|cause| refuse(cause.to_string()))?;
+        Ok(windows)
+    }
+}
+
+impl ReadConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let range = |key: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::value(
+                    format!("consumer.{key}"),
+                    format!("is {value}; must be {low} to {high}"),
+                ))
+            }
+        };
+        range("batch-events-max", self.batch_events_max as u64, 1, 5_000)?;
+        range(
+            "batch-bytes-max",
+            self.batch_bytes_max.as_u64(),
+            64 << 10,
+            16 << 20,
+        )?;
+        range("buffer-max", self.buffer_max.as_u64(), 16 << 20, 1 << 40)?;
+        range("flush-rows", self.flush_rows as u64, 1, 10_000_000)?;
+        range(
+            "flush-bytes",
+            self.flush_bytes.as_u64(),
+            64 << 10,
+            self.buffer_max.as_u64(),
+        )?;
+        range(
+            "owner-level (plus 1)",
+            u64::try_from(self.owner_level + 1).unwrap_or(u64::MAX),
+            0,
+            1 << 62,
+        )?;
+        if self.batch_bytes_max.as_u64() > self.buffer_max.as_u64() / 8 {
+            return Err(ConfigError::value(
+                "consumer.batch-bytes-max",
+                "is over an eighth of consumer.buffer-max: a few partitions would use it up unread",
+            ));
+        }
+        if let Some(tenant) = self.tenant_buffer_max {
+            range(
+                "tenant-buffer-max",
+                tenant.as_u64(),
+                256 << 10,
+                self.buffer_max.as_u64(),
+            )?;
+        }
+        for (key, value, low, high) in [
+            ("batch-wait-max", self.batch_wait_max, 10, 60_000),
+            ("flush-age", self.flush_age, 100, 3_600_000),
+            ("tenant-stall-max", self.tenant_stall_max, 1_000, 3_600_000),
+            ("drain-max", self.drain_max, 1_000, 600_000),
+        ] {
+            let ms = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+            range(&format!("{key} (ms)"), ms, low, high)?;
+        }
+        match &self.partitions {
+            Some(list) if list.is_empty() => Err(ConfigError::value(
+                "consumer.partitions",
+                "is empty; leave it out to read all",
+            )),
+            Some(list) if list.iter().any(|&p| p > PARTITION_MAX) => Err(ConfigError::value(
+                "consumer.partitions",
+                format!("goes up to {PARTITION_MAX}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What one tenant may hold in one of `partitions` partitions, in bytes.
+    #[must_use]
+    pub fn tenant_buffer_bytes(&self, partitions: usize) -> usize {
+        let share = self.buffer_max.as_u64() / 8 / partitions.max(1) as u64;
+        let bytes = self
+            .tenant_buffer_max
+            .map_or(share.max(1 << 20), |size| size.as_u64());
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Reads a text file of bounded size.
+///
+/// # Errors
+/// [`ConfigError::Read`] when it cannot be read, is over 64 MiB or is not UTF-8.
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
+    let refuse = |cause| ConfigError::Read {
+        path: path.to_owned(),
+        cause,
+    };
+    let size = std::fs::metadata(path).map_err(refuse)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(refuse(std::io::Error::other(format!(
+            "{size} bytes; at most {FILE_BYTES_MAX}"
+        ))));
+    }
+    std::fs::read_to_string(path).map_err(refuse)
+}

@@ -1,0 +1,347 @@
+//! The service of one stamp: opens hub and tables, runs a worker a partition, stops cleanly.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stamp_eventhubs::{EventHub, HubError, HubProperties};
+use stamp_lake::{Lake, LakeError, Table};
+use stamp_model::{PartitionId, TenantId};
+use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
+use stamp_rollup::Windows;
+use stamp_schema::Schema;
+use stamp_telemetry::Metrics;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::commit::Committer;
+use crate::config::{ConsumerConfig, TenancyConfig, read};
+use crate::directory::Directory;
+use crate::error::ConfigError;
+use crate::flush::Sink;
+use crate::memory::MemoryAccount;
+use crate::progress::Progress;
+use crate::shared::{Shared, Tenant};
+use crate::worker::{PartitionWorker, WorkerError};
+
+/// A tenant with everything that its configuration names read and checked.
+pub struct TenantPlan {
+    /// Who.
+    pub id: TenantId,
+    /// Its compiled schema.
+    pub schema: Arc<Schema>,
+    /// Device ids and prefixes.
+    pub devices: Vec<String>,
+    /// Its store: the stamp's, or one of its own.
+    pub lake: Lake,
+}
+
+/// What a consumer needs besides its configuration. Tests bring their own hub, store and seed.
+pub struct Parts<H> {
+    /// The hub to read.
+    pub hub: H,
+    /// The stamp's store: quarantine, gaps and checkpoints.
+    pub lake: Lake,
+    /// The tenants, in the order of the configuration.
+    pub tenants: Vec<TenantPlan>,
+    /// Where counts go.
+    pub metrics: Metrics,
+    /// Where the retry layer reports.
+    pub observer: Arc<dyn Observer>,
+    /// Seed of every pause.
+    pub seed: u64,
+}
+
+/// Why a consumer could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumerError {
+    /// See the cause.
+    #[error("configuration")]
+    Config(#[from] ConfigError),
+    /// The hub did not say which partitions it has.
+    #[error("asking the hub for its partitions")]
+    Hub(#[source] GaveUp<HubError>),
+    /// A store cannot be used.
+    #[error("the store of {whose}")]
+    Store {
+        /// A tenant, or `the stamp`.
+        whose: String,
+        /// Why.
+        #[source]
+        cause: GaveUp<LakeError>,
+    },
+    /// A partition's worker ended; the others were stopped.
+    #[error("reading")]
+    Worker(#[source] WorkerError),
+    /// A worker's task is gone. A fault of ours.
+    #[error("a worker panicked: {0}")]
+    Panicked(String),
+}
+
+/// Reads the schema and device files of every tenant and opens their stores.
+///
+/// `base` is the folder of the configuration file; relative paths start there. Opening a store
+/// makes no request.
+///
+/// # Errors
+/// [`ConfigError`] naming file, tenant and key.
+pub fn plan_tenants(
+    config: &ConsumerConfig,
+    base: &Path,
+    stamp_lake: &Lake,
+    open: impl Fn(&stamp_lake::StoreConfig) -> Result<Lake, LakeError>,
+) -> Result<Vec<TenantPlan>, ConfigError> {
+    let mut plans = Vec::with_capacity(config.tenants.len());
+    for tenant in &config.tenants {
+        let path = base.join(&tenant.schema);
+        let schema = Schema::parse(&read(&path)?).map_err(|cause| ConfigError::Schema {
+            path,
+            tenant: tenant.id.to_string(),
+            cause: Box::new(cause),
+        })?;
+        let mut devices = tenant.devices.clone();
+        if let Some(file) = &tenant.devices_file {
+            let text = read(&base.join(file))?;
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty() && !l.starts_with("//"));
+            devices.extend(lines.map(str::to_owned));
+        }
+        let lake = match &tenant.store {
+            Some(store) => open(store).map_err(|cause| {
+                ConfigError::value(
+                    format!("tenants.store of {}", tenant.id),
+                    crate::chain(&cause).to_string(),
+                )
+            })?,
+            None => stamp_lake.clone(),
+        };
+        plans.push(TenantPlan {
+            id: tenant.id.clone(),
+            schema: Arc::new(schema),
+            devices,
+            lake,
+        });
+    }
+    Ok(plans)
+}
+
+/// Checks that the tenants' device entries do not contradict each other.
+///
+/// # Errors
+/// [`ConfigError::Value`] naming the entry and both tenants.
+pub fn check_directory(plans: &[TenantPlan], tenancy: &TenancyConfig) -> Result<(), ConfigError> {
+    directory(plans, tenancy).map(drop)
+}
+
+fn directory(plans: &[TenantPlan], tenancy: &TenancyConfig) -> Result<Directory, ConfigError> {
+    let entries: Vec<(TenantId, Vec<String>)> = plans
+        .iter()
+        .map(|plan| (plan.id.clone(), plan.devices.clone()))
+        .collect();
+    Directory::new(&entries, tenancy)
+}
+
+/// The consumer of one stamp, ready to run.
+pub struct Consumer<H: EventHub> {
+    shared: Arc<Shared<H>>,
+}
+
+impl<H: EventHub> Consumer<H> {
+    /// Asks the hub for its partitions, reaches every store once and builds the tables' writers.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Config`], [`ConsumerError::Hub`] or [`ConsumerError::Store`], naming what
+    /// could not be used.
+    pub async fn open(
+        config: &ConsumerConfig,
+        parts: Parts<H>,
+        stop: &CancellationToken,
+    ) -> Result<Self, ConsumerError> {
+        config.check()?;
+        let peer = |name: &str, policy: &stamp_resilience::RetryPolicy, salt: u64| {
+            Peer::new(
+                name,
+                policy.clone(),
+                parts.seed.wrapping_add(salt),
+                parts.observer.clone(),
+            )
+            .map_err(|cause| ConfigError::value(format!("resilience.{name}"), cause.to_string()))
+        };
+        let hub_peer = peer("eventhubs", &config.resilience.eventhubs, 1)?;
+        let store_peer = peer("store", &config.resilience.store, 2)?;
+        let hub = &parts.hub;
+        let properties = hub_peer
+            .run(idempotent("hub.properties"), stop, |_| hub.properties())
+            .await
+            .map_err(ConsumerError::Hub)?;
+        probe(&store_peer, "the stamp", &parts.lake, stop).await?;
+        let partitions = share(config, &properties)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpu = Arc::new(Semaphore::new(cores));
+        let committer = |name: &'static str, table: &Table, peer: &Peer| {
+            Committer::new(
+                name,
+                table.clone(),
+                peer.clone(),
+                cpu.clone(),
+                parts.metrics.clone(),
+            )
+        };
+        let windows = config.windows()?;
+        let directory = directory(&parts.tenants, &config.tenancy)?;
+        let mut tenants = Vec::with_capacity(parts.tenants.len());
+        for (index, plan) in parts.tenants.iter().enumerate() {
+            // A breaker and a budget of its own: one tenant's broken store opens nobody else's.
+            let peer = peer("store", &config.resilience.store, 100 + index as u64)?;
+            tenants.push(tenant(plan, &peer, windows, &committer));
+        }
+        let own = parts.lake.stamp();
+        let (quarantine, gaps) = (own.quarantine(), own.gaps());
+        let stamp_sink = Arc::new(Sink::Stamp {
+            quarantine: committer("quarantine", &quarantine, &store_peer),
+            gaps: committer("gaps", &gaps, &store_peer),
+        });
+        let HubProperties { identity, .. } = properties;
+        let buffer_max = usize::try_from(config.consumer.buffer_max.as_u64()).unwrap_or(usize::MAX);
+        let checkpoints = parts.lake.checkpoints(
+            &identity.namespace,
+            &identity.hub,
+            &config.hub.consumer_group,
+        );
+        Ok(Self {
+            shared: Arc::new(Shared {
+                stamp: config.stamp.clone(),
+                tenant_buffer_max: config.consumer.tenant_buffer_bytes(partitions.len()),
+                checkpoints,
+                identity,
+                hub: parts.hub,
+                config: config.consumer.clone(),
+                partitions,
+                start_spread: config.resilience.start_spread,
+                windows,
+                directory,
+                tenants,
+                stamp_sink,
+                quarantine,
+                gaps,
+                hub_peer,
+                store_peer,
+                account: MemoryAccount::new(buffer_max),
+                metrics: parts.metrics,
+                progress: Progress::default(),
+                marks: OnceCell::new(),
+            }),
+        })
+    }
+
+    /// How far the partitions are, while it runs and after.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.progress.clone()
+    }
+
+    /// The partitions that this process reads.
+    #[must_use]
+    pub fn partitions(&self) -> &[PartitionId] {
+        &self.shared.partitions
+    }
+
+    /// Runs until `stop`, or until a worker cannot go on; then the others are stopped too.
+    ///
+    /// Everything that was taken is flushed, committed and checkpointed within `drain-max`; what
+    /// is not is read again at the next start.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Worker`] with the first worker's reason; [`ConsumerError::Panicked`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ConsumerError> {
+        let stop = stop.child_token();
+        let mut workers = JoinSet::new();
+        for &partition in &self.shared.partitions {
+            workers.spawn(PartitionWorker::new(self.shared.clone(), partition).run(stop.clone()));
+        }
+        let mut first = Ok(());
+        while let Some(ended) = workers.join_next().await {
+            let outcome = match ended {
+                Ok(outcome) => outcome.map_err(ConsumerError::Worker),
+                Err(error) => Err(ConsumerError::Panicked(error.to_string())),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(error = %crate::chain(&error), "a worker ended, stopping the others");
+                stop.cancel();
+                if first.is_ok() {
+                    first = Err(error);
+                }
+            }
+        }
+        first
+    }
+}
+
+fn tenant(
+    plan: &TenantPlan,
+    peer: &Peer,
+    windows: Windows,
+    committer: &impl Fn(&'static str, &Table, &Peer) -> Committer,
+) -> Tenant {
+    let root = plan.lake.tenant(&plan.id);
+    let shape = Arc::new(plan.schema.shape().clone());
+    let (readings, rollups, rejected) = (root.readings(&shape), root.rollups(), root.rejected());
+    let sink = Sink::Tenant {
+        shape,
+        windows,
+        readings: committer("readings", &readings, peer),
+        rollups: committer("rollups", &rollups, peer),
+        rejected: committer("rejected", &rejected, peer),
+    };
+    Tenant {
+        id: plan.id.clone(),
+        schema: plan.schema.clone(),
+        sink: Arc::new(sink),
+        peer: peer.clone(),
+        tables: vec![readings, rollups, rejected],
+    }
+}
+
+async fn probe(
+    peer: &Peer,
+    whose: &str,
+    lake: &Lake,
+    stop: &CancellationToken,
+) -> Result<(), ConsumerError> {
+    peer.run(idempotent("store.probe"), stop, |_| lake.probe())
+        .await
+        .map_err(|cause| ConsumerError::Store {
+            whose: whose.to_owned(),
+            cause,
+        })
+}
+
+/// The partitions this process reads: all, or the configured ones, which must exist.
+fn share(config: &ConsumerConfig, hub: &HubProperties) -> Result<Vec<PartitionId>, ConfigError> {
+    let Some(wanted) = &config.consumer.partitions else {
+        return Ok(hub.partitions.clone());
+    };
+    let chosen: Vec<PartitionId> = hub
+        .partitions
+        .iter()
+        .copied()
+        .filter(|p| wanted.contains(&p.number()))
+        .collect();
+    if chosen.len() == wanted.len() {
+        return Ok(chosen);
+    }
+    let missing: Vec<u32> = wanted
+        .iter()
+        .copied()
+        .filter(|&w| !hub.partitions.iter().any(|p| p.number() == w))
+        .collect();
+    Err(ConfigError::value(
+        "consumer.partitions",
+        format!(
+            "names {missing:?}, but the hub has {} partitions",
+            hub.partitions.len()
+        ),
+    ))
+}

@@ -1,0 +1,134 @@
+//! Events that are kept as they came: rows of `rejected` and of `quarantine`.
+
+use bytes::Bytes;
+use stamp_model::{Event, PartitionId, Properties, QuarantineReason, RawRow, Text};
+use stamp_schema::Rejection;
+
+/// The row of an event that its tenant's schema refuses.
+pub(crate) fn rejected(event: &Event, partition: PartitionId, rejection: Rejection) -> RawRow {
+    let Rejection { code, detail, rule } = rejection;
+    RawRow {
+        reason: code.code(),
+        detail,
+        rule,
+        ..row(event, partition)
+    }
+}
+
+/// The row of an event that belongs to no tenant's tables.
+pub(crate) fn quarantined(
+    event: &Event,
+    partition: PartitionId,
+    reason: QuarantineReason,
+    detail: String,
+    tenant: Option<String>,
+) -> RawRow {
+    RawRow {
+        reason: reason.code(),
+        detail,
+        tenant,
+        ..row(event, partition)
+    }
+}
+
+fn row(event: &Event, partition: PartitionId) -> RawRow {
+    RawRow {
+        reason: "",
+        detail: String::new(),
+        rule: String::new(),
+        tenant: None,
+        device_id: event.hub.device_id.clone(),
+        partition,
+        sequence: event.sequence,
+        offset: event.offset.clone(),
+        enqueued_at_us: event.enqueued_at_us,
+        content_type: event.content_type.clone(),
+        properties: properties(event),
+        // A copy: the original shares a receive buffer that would live as long as this row.
+        body: Bytes::copy_from_slice(&event.body),
+    }
+}
+
+/// Everything a replay needs to see the event as the hub sent it: the device's properties, and the
+/// system properties under the names of the Event Hubs annotations.
+fn properties(event: &Event) -> Properties {
+    let stamp = &event.hub;
+    let source = match &stamp.source {
+        stamp_model::MessageSource::Absent => None,
+        stamp_model::MessageSource::Unknown(text) => Some(text.clone()),
+        known => Some(Text::from_static(known.label())),
+    };
+    let system = [
+        ("iothub-message-source", source),
+        ("iothub-connection-module-id", stamp.module_id.clone()),
+        (
+            "iothub-connection-auth-generation-id",
+            stamp.generation_id.clone(),
+        ),
+        ("iothub-connection-auth-method", stamp.auth_method.clone()),
+        (
+            "iothub-enqueuedtime",
+            stamp.enqueued_at_us.map(|us| Text::from(us.to_string())),
+        ),
+        ("message-id", event.message_id.clone()),
+        ("content-encoding", event.content_encoding.clone()),
+    ];
+    let mut all = event.properties.clone();
+    // A device may have used one of these names: its own value keeps a name of its own.
+    for (name, _) in &mut all {
+        if system
+            .iter()
+            .any(|(taken, _)| name.eq_ignore_ascii_case(taken))
+        {
+            *name = Text::from(format!("device:{name}"));
+        }
+    }
+    all.extend(
+        system
+            .into_iter()
+            .filter_map(|(name, value)| Some((Text::from_static(name), value?))),
+    );
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use stamp_model::HubStamp;
+
+    use super::*;
+
+    #[test]
+    fn a_device_cannot_pass_its_own_property_off_as_the_hubs() {
+        let event = Event {
+            hub: HubStamp {
+                generation_id: Some("7".into()),
+                ..HubStamp::default()
+            },
+            properties: vec![("IoTHub-Connection-Auth-Generation-Id".into(), "666".into())],
+            ..Event::default()
+        };
+
+        let all = properties(&event);
+
+        assert!(all.contains(&("iothub-connection-auth-generation-id".into(), "7".into())));
+        assert!(all.contains(&(
+            "device:IoTHub-Connection-Auth-Generation-Id".into(),
+            "666".into()
+        )));
+    }
+
+    #[test]
+    fn the_body_of_a_kept_row_does_not_hold_the_receive_buffer() {
+        let buffer = Bytes::from(vec![b'x'; 4096]);
+        let event = Event {
+            body: buffer.slice(10..20),
+            ..Event::default()
+        };
+
+        let row = row(&event, PartitionId::new(0).unwrap());
+
+        assert_eq!(&row.body[..], b"xxxxxxxxxx");
+        drop(event);
+        assert!(buffer.is_unique(), "the row still shares the buffer");
+    }
+}

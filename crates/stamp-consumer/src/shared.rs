@@ -1,0 +1,232 @@
+//! What all partitions of one process share: the hub, the tables, the limits, the peers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stamp_eventhubs::{EventHub, StartPosition};
+use stamp_lake::{Checkpoint, Checkpoints, LakeError, Table};
+use stamp_model::{AppId, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
+use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
+use stamp_rollup::Windows;
+use stamp_schema::Schema;
+use stamp_telemetry::Metrics;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::buffer::{Flying, Position};
+use crate::config::ReadConfig;
+use crate::directory::Directory;
+use crate::flush::{Flushed, Sink};
+use crate::memory::MemoryAccount;
+use crate::progress::Progress;
+use crate::start::MarkRange;
+use crate::worker::LaneId;
+
+/// One tenant as the workers need it.
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) sink: Arc<Sink>,
+    /// Retry budget and breaker of its store.
+    pub(crate) peer: Peer,
+    /// Its tables, to read marks from.
+    pub(crate) tables: Vec<Table>,
+}
+
+/// Shared by the workers of a process.
+pub(crate) struct Shared<H> {
+    pub(crate) stamp: StampId,
+    pub(crate) identity: HubIdentity,
+    pub(crate) hub: H,
+    pub(crate) config: ReadConfig,
+    pub(crate) partitions: Vec<PartitionId>,
+    pub(crate) tenant_buffer_max: usize,
+    pub(crate) start_spread: Duration,
+    pub(crate) windows: Windows,
+    pub(crate) directory: Directory,
+    pub(crate) tenants: Vec<Tenant>,
+    pub(crate) stamp_sink: Arc<Sink>,
+    pub(crate) quarantine: Table,
+    pub(crate) gaps: Table,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) hub_peer: Peer,
+    pub(crate) store_peer: Peer,
+    pub(crate) account: MemoryAccount,
+    pub(crate) metrics: Metrics,
+    pub(crate) progress: Progress,
+    pub(crate) marks: OnceCell<MarkRange>,
+}
+
+impl<H: EventHub> Shared<H> {
+    pub(crate) fn sink(&self, lane: LaneId) -> Arc<Sink> {
+        match lane {
+            LaneId::Tenant(tenant) => self.tenants[tenant].sink.clone(),
+            LaneId::Stamp => self.stamp_sink.clone(),
+        }
+    }
+
+    /// The tenant's name, or `-` for the stamp's own lane.
+    pub(crate) fn lane_name(&self, lane: LaneId) -> &str {
+        match lane {
+            LaneId::Tenant(tenant) => self.tenants[tenant].id.as_str(),
+            LaneId::Stamp => "-",
+        }
+    }
+
+    /// Where to read on after the last event that was taken.
+    pub(crate) fn resume_at(&self, position: &Position, next: Option<i64>) -> StartPosition {
+        match next {
+            Some(_) => StartPosition::AfterSequence(position.sequence),
+            None => StartPosition::Earliest,
+        }
+    }
+
+    pub(crate) fn flushed(&self, lane: LaneId, flushed: &Flushed, flying: &Flying) {
+        let name = self.lane_name(lane);
+        let tenant = match lane {
+            LaneId::Tenant(tenant) => Some(&self.tenants[tenant].id),
+            LaneId::Stamp => None,
+        };
+        let raw = if tenant.is_some() {
+            "rejected"
+        } else {
+            "quarantine"
+        };
+        let rows = &flying.sealed.rows;
+        let held = rows.readings.as_ref().map_or(0, Readings::len);
+        for (table, committed, held) in [
+            ("readings", flushed.readings, held),
+            ("rollups", flushed.rollups, 0),
+            (raw, flushed.raw, rows.raw.len()),
+            ("gaps", flushed.gaps, rows.gaps.len()),
+        ] {
+            if committed.rows > 0 {
+                self.metrics.rows_written(tenant, table, committed.rows);
+            }
+            let dropped = (held as u64).saturating_sub(committed.rows);
+            if dropped > 0 {
+                self.metrics.dropped_by_mark(table, dropped);
+            }
+        }
+        let bytes = flushed.readings.bytes + flushed.rollups.bytes + flushed.raw.bytes;
+        self.metrics
+            .flushed(flying.since.elapsed(), flushed.readings.rows, bytes);
+        tracing::info!(
+            tenant = name,
+            app = %flying.sealed.app,
+            through = flying.sealed.last,
+            readings = flushed.readings.rows,
+            rollups = flushed.rollups.rows,
+            raw = flushed.raw.rows,
+            "committed"
+        );
+    }
+
+    /// Whose budget and breaker the lane's store has.
+    pub(crate) fn lane_peer(&self, lane: LaneId) -> Peer {
+        match lane {
+            LaneId::Tenant(tenant) => self.tenants[tenant].peer.clone(),
+            LaneId::Stamp => self.store_peer.clone(),
+        }
+    }
+
+    /// Moves the checkpoint of a partition forward; when it cannot be, rests and says `false`.
+    pub(crate) async fn write_checkpoint(
+        &self,
+        partition: PartitionId,
+        position: &Position,
+        cancel: &CancellationToken,
+    ) -> bool {
+        let checkpoint = Checkpoint {
+            sequence: position.sequence,
+            offset: position.offset.to_string(),
+        };
+        let (checkpoints, checkpoint) = (&self.checkpoints, &checkpoint);
+        let advanced = self
+            .store_peer
+            .run(idempotent("checkpoint.write"), cancel, |_| async move {
+                checkpoints
+                    .advance(partition, checkpoint)
+                    .await
+                    .map_err(Overtaken)
+            })
+            .await;
+        match advanced {
+            Ok(_) => true,
+            Err(gave_up) => {
+                if !gave_up.is_cancelled() {
+                    tracing::warn!(%partition, error = %crate::chain(&gave_up), "the checkpoint stays behind for now");
+                }
+                self.store_peer.rest(cancel).await;
+                false
+            }
+        }
+    }
+
+    /// The range of marks of every partition of this process over all tables, read once.
+    pub(crate) async fn marks(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<&MarkRange, GaveUp<LakeError>> {
+        self.marks.get_or_try_init(|| self.read_marks(stop)).await
+    }
+
+    async fn read_marks(&self, stop: &CancellationToken) -> Result<MarkRange, GaveUp<LakeError>> {
+        let apps: Vec<AppId> = self
+            .partitions
+            .iter()
+            .map(|&p| AppId::new(&self.stamp, &self.identity, p))
+            .collect();
+        let tables = self.tenants.iter().flat_map(|tenant| &tenant.tables);
+        let mut range: MarkRange = BTreeMap::new();
+        for table in tables.chain([&self.quarantine, &self.gaps]) {
+            let snapshot = self
+                .store_peer
+                .run(idempotent("table.load"), stop, |_| table.load())
+                .await?;
+            for app in &apps {
+                if let Some(mark) = snapshot.mark(app) {
+                    let entry = range.entry(app.clone()).or_insert((mark, mark));
+                    *entry = (entry.0.min(mark), entry.1.max(mark));
+                }
+            }
+        }
+        Ok(range)
+    }
+
+    pub(crate) fn report(
+        &self,
+        partition: PartitionId,
+        position: &Position,
+        checkpointed: i64,
+        oldest: impl Iterator<Item = (LaneId, Instant)>,
+    ) {
+        if checkpointed > position.sequence {
+            self.metrics.violated(Invariant::CheckpointBehindMarks);
+        }
+        self.progress
+            .set(partition, position.sequence, checkpointed);
+        let ages = oldest.filter_map(|(lane, since)| match lane {
+            LaneId::Tenant(tenant) => Some((&self.tenants[tenant].id, since.elapsed())),
+            LaneId::Stamp => None,
+        });
+        self.metrics.unflushed(partition, ages);
+        self.metrics.buffered(self.account.held() as u64);
+    }
+}
+
+/// Another owner of the partition wrote the checkpoint first: the next attempt reads where it is.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Overtaken(LakeError);
+
+impl Classify for Overtaken {
+    fn kind(&self) -> FailureKind {
+        match &self.0 {
+            LakeError::Conflict { .. } => FailureKind::Transient,
+            other => other.kind(),
+        }
+    }
+}

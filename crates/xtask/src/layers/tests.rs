@@ -104,6 +104,11 @@ fn a_sibling_in_tests_is_refused() {
 }
 
 #[test]
+fn a_crate_may_name_itself_for_its_own_tests() {
+    check("lake", &["model", "parquet", "dev:lake"], &[]);
+}
+
+#[test]
 fn an_upper_layer_is_refused() {
     check(
         "model",

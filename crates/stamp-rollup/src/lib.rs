@@ -6,6 +6,7 @@
 //! flushes. This crate never does I/O, never reads a clock: lateness is decided by the hub's
 //! enqueued time, so that a replay gives the same answer.
 
+mod fold;
 mod merge;
 mod order;
 mod partials;

@@ -83,6 +83,9 @@ fn encoding(event: &Event) -> Decoded<Encoding> {
         compression: Compression::None,
         charset: Charset::Utf8,
     };
+    if is_plain(event) {
+        return Ok(encoding);
+    }
     if let Some(content_type) = &event.content_type
         && let Some(name) = charset_parameter(content_type)
     {
@@ -95,6 +98,20 @@ fn encoding(event: &Event) -> Decoded<Encoding> {
         apply(&mut encoding, token)?;
     }
     Ok(encoding)
+}
+
+/// Whether the properties say UTF-8 without compression in the words that most devices use.
+#[inline]
+fn is_plain(event: &Event) -> bool {
+    let plain_type = match event.content_type.as_deref() {
+        None => true,
+        Some(content_type) => !content_type.as_bytes().contains(&b';'),
+    };
+    let plain_encoding = match event.content_encoding.as_deref() {
+        None | Some("") => true,
+        Some(encoding) => encoding.eq_ignore_ascii_case("utf-8"),
+    };
+    plain_type && plain_encoding
 }
 
 fn apply(encoding: &mut Encoding, token: &str) -> Decoded<()> {

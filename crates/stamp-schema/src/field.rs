@@ -118,9 +118,15 @@ pub(crate) enum Breach {
 }
 
 impl Slot {
-    /// Reads the number that `token` spells.
+    /// Reads the number that `token` spells into `cell`. The cell is written in place, here and
+    /// below: handing it back in a `Result` costs a stalled copy for every value.
     #[inline]
-    pub(crate) fn read_number(&self, number: Number, token: &str) -> Result<Cell, Breach> {
+    pub(crate) fn read_number(
+        &self,
+        number: Number,
+        token: &str,
+        cell: &mut Cell,
+    ) -> Result<(), Breach> {
         match &self.check {
             Check::F64 { min, max, allowed } => match number.to_f64(token) {
                 Some(value) if value < *min => Err(Breach::BelowMin),
@@ -128,7 +134,7 @@ impl Slot {
                 Some(value) if !allowed.is_empty() && !lists_float(allowed, value) => {
                     Err(Breach::NotAllowed)
                 }
-                Some(value) => Ok(Cell::F64(value)),
+                Some(value) => put(cell, Cell::F64(value)),
                 None => Err(Breach::NotFinite),
             },
             Check::I64 { min, max, allowed } => match number.to_i64(token) {
@@ -139,47 +145,51 @@ impl Slot {
                 {
                     Err(Breach::NotAllowed)
                 }
-                Integer::Value(value) => Ok(Cell::I64(value)),
+                Integer::Value(value) => put(cell, Cell::I64(value)),
                 Integer::Overflow => Err(Breach::Overflow),
                 Integer::NotIntegral => Err(Breach::WrongType),
             },
-            Check::Timestamp { format } => read_unix(*format, number, token),
+            Check::Timestamp { format } => {
+                put(cell, Cell::TimestampUs(read_unix(*format, number, token)?))
+            }
             Check::Bool | Check::String { .. } => Err(Breach::WrongType),
         }
     }
 
-    /// Reads the string `text` that lies at `cell`: [`Cell::Text`] or [`Cell::Unescaped`].
+    /// Reads the string `text` that lies at `place`: [`Cell::Text`] or [`Cell::Unescaped`].
     #[inline]
     pub(crate) fn read_text(
         &self,
         text: &str,
-        cell: Cell,
+        place: Cell,
         day: &mut DayCache,
-    ) -> Result<Cell, Breach> {
+        cell: &mut Cell,
+    ) -> Result<(), Breach> {
         match &self.check {
             Check::String { bytes_max, allowed } => {
                 let search = |a: &String| a.as_str().cmp(text);
                 if text.len() > *bytes_max {
                     Err(Breach::TooLong)
                 } else if allowed.is_empty() || allowed.binary_search_by(search).is_ok() {
-                    Ok(cell)
+                    put(cell, place)
                 } else {
                     Err(Breach::NotAllowed)
                 }
             }
             Check::Timestamp {
                 format: TimeFormat::Rfc3339,
-            } => time::parse_rfc3339(text, day)
-                .map(Cell::TimestampUs)
-                .ok_or(Breach::BadTimestamp),
+            } => match time::parse_rfc3339(text, day) {
+                Some(us) => put(cell, Cell::TimestampUs(us)),
+                None => Err(Breach::BadTimestamp),
+            },
             _ => Err(Breach::WrongType),
         }
     }
 
     #[inline]
-    pub(crate) fn read_bool(&self, value: bool) -> Result<Cell, Breach> {
+    pub(crate) fn read_bool(&self, value: bool, cell: &mut Cell) -> Result<(), Breach> {
         match self.check {
-            Check::Bool => Ok(Cell::Bool(value)),
+            Check::Bool => put(cell, Cell::Bool(value)),
             _ => Err(Breach::WrongType),
         }
     }
@@ -252,7 +262,13 @@ impl Slot {
     }
 }
 
-fn read_unix(format: TimeFormat, number: Number, token: &str) -> Result<Cell, Breach> {
+#[inline]
+fn put(cell: &mut Cell, value: Cell) -> Result<(), Breach> {
+    *cell = value;
+    Ok(())
+}
+
+fn read_unix(format: TimeFormat, number: Number, token: &str) -> Result<i64, Breach> {
     let scale = match format {
         TimeFormat::Rfc3339 => return Err(Breach::WrongType),
         TimeFormat::UnixS => 6,
@@ -260,7 +276,7 @@ fn read_unix(format: TimeFormat, number: Number, token: &str) -> Result<Cell, Br
         TimeFormat::UnixUs => 0,
     };
     let us = number.to_us(token, scale).filter(|us| time::in_range(*us));
-    us.map(Cell::TimestampUs).ok_or(Breach::BadTimestamp)
+    us.ok_or(Breach::BadTimestamp)
 }
 
 /// Whether the ascending list has this value; `-0.0` and `0.0` are the same.

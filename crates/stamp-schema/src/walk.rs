@@ -188,57 +188,60 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads a value that the schema names.
+    /// Reads a value that the schema names. Null leaves the cell missing.
     fn slot(&mut self, index: usize) -> Decoded<()> {
         let at = self.scan.at;
         let slot = &self.schema.slots[index];
-        let cell = match self.scan.peek() {
-            Some(b'"') => {
-                let quoted = self.scan.string()?;
-                self.text_cell(slot, quoted)
-            }
+        let read = match self.scan.peek() {
+            Some(b'"') => self.text_slot(slot, index),
             Some(b'-' | b'0'..=b'9') => {
                 let (number, token) = self.scan.number()?;
-                slot.read_number(number, token)
-                    .map_err(|breach| slot.fault(breach, token))
+                let cell = &mut self.scratch.cells[index];
+                let read = slot.read_number(number, token, cell);
+                read.map_err(|breach| slot.fault(breach, token))
             }
-            Some(b't') => self.bool_cell(slot, "true", true),
-            Some(b'f') => self.bool_cell(slot, "false", false),
-            Some(b'n') => self.scan.literal("null").map(|()| Cell::Missing),
+            Some(b't') => self.bool_slot(slot, index, "true"),
+            Some(b'f') => self.bool_slot(slot, index, "false"),
+            Some(b'n') => self.scan.literal("null"),
             Some(b'{') => Err(slot.fault(Breach::WrongType, "an object")),
             Some(b'[') => Err(slot.fault(Breach::WrongType, "an array")),
             _ => Err(self.scan.malformed("a value")),
         };
-        self.scratch.cells[index] = cell.map_err(|fault| fault.at(at))?;
-        Ok(())
+        read.map_err(|fault| fault.at(at))
     }
 
-    fn bool_cell(&mut self, slot: &Slot, word: &str, value: bool) -> Decoded<Cell> {
+    fn bool_slot(&mut self, slot: &Slot, index: usize, word: &str) -> Decoded<()> {
         self.scan.literal(word)?;
-        slot.read_bool(value)
-            .map_err(|breach| slot.fault(breach, word))
+        let read = slot.read_bool(word == "true", &mut self.scratch.cells[index]);
+        read.map_err(|breach| slot.fault(breach, word))
     }
 
-    fn text_cell(&mut self, slot: &Slot, quoted: Quoted) -> Decoded<Cell> {
+    fn text_slot(&mut self, slot: &Slot, index: usize) -> Decoded<()> {
+        let quoted = self.scan.string()?;
         let content = self.scan.slice(quoted.start, quoted.end);
-        let Scratch { unescaped, day, .. } = &mut *self.scratch;
-        let (text, cell) = if quoted.escaped {
+        let Scratch {
+            cells,
+            unescaped,
+            day,
+            ..
+        } = &mut *self.scratch;
+        let (text, place) = if quoted.escaped {
             let start = unescaped.len();
             unescape(content, unescaped)?;
-            let cell = Cell::Unescaped {
+            let place = Cell::Unescaped {
                 start: position(start),
                 end: position(unescaped.len()),
             };
-            (&unescaped[start..], cell)
+            (&unescaped[start..], place)
         } else {
-            let cell = Cell::Text {
+            let place = Cell::Text {
                 start: position(quoted.start),
                 end: position(quoted.end),
             };
-            (content, cell)
+            (content, place)
         };
-        slot.read_text(text, cell, day)
-            .map_err(|breach| slot.fault(breach, text))
+        let read = slot.read_text(text, place, day, &mut cells[index]);
+        read.map_err(|breach| slot.fault(breach, text))
     }
 
     /// Checks the syntax of a value that the schema does not name.

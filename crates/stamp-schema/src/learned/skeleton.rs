@@ -156,23 +156,28 @@ fn take(
         Take::Number(slot) => {
             let number = number::scan(body, at).ok()?;
             let token = text.get(at..number.end)?;
-            scratch.cells[slot] = schema.slots[slot].read_number(number, token).ok()?;
+            let cell = scratch.cells.get_mut(slot)?;
+            schema.slots[slot].read_number(number, token, cell).ok()?;
             Some(number.end)
         }
         Take::Text(slot) => {
             let end = plain_end(body, at);
             let content = text.get(at..end)?;
-            let cell = Cell::Text {
+            let place = Cell::Text {
                 start: position(at),
                 end: position(end),
             };
-            let cell = schema.slots[slot].read_text(content, cell, &mut scratch.day);
-            scratch.cells[slot] = cell.ok()?;
+            let Scratch { cells, day, .. } = scratch;
+            let cell = cells.get_mut(slot)?;
+            schema.slots[slot]
+                .read_text(content, place, day, cell)
+                .ok()?;
             Some(end)
         }
         Take::Bool(slot) => {
             let (value, end) = bool_at(body, at)?;
-            scratch.cells[slot] = schema.slots[slot].read_bool(value).ok()?;
+            let cell = scratch.cells.get_mut(slot)?;
+            schema.slots[slot].read_bool(value, cell).ok()?;
             Some(end)
         }
         Take::PassNumber => Some(number::scan(body, at).ok()?.end),

@@ -6,18 +6,20 @@
 //! enqueued time is the one it was appended with. Waiting for events uses tokio's timer, so a
 //! paused clock works.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stamp_model::{BatchLimits, Event, EventBatch, HubIdentity, PartitionId, Text};
+use stamp_model::{BatchLimits, Event, EventBatch, HubIdentity, PartitionId};
 use tokio::sync::Notify;
 
 use crate::{
     EventHub, HubError, HubProperties, PartitionProperties, PartitionSource, StartPosition,
 };
 
+mod log;
 #[cfg(test)]
 mod tests;
+
+use log::Log;
 
 /// What can be made to fail by [`MemoryHub::fail_next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,36 +78,6 @@ struct State {
     readers_made: u64,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    events: VecDeque<Event>,
-    next_sequence: i64,
-    next_offset: u64,
-    last_offset: Option<Text>,
-    last_enqueued_at_us: i64,
-    readers: Vec<Reader>,
-}
-
-#[derive(Debug)]
-struct Reader {
-    id: u64,
-    owner_level: Option<i64>,
-    /// Set by [`MemoryHub::redeliver`]: where the reader continues.
-    rewind_to: Option<i64>,
-    /// Why it may not read any more. It is forgotten when its source is dropped.
-    ended: Option<Ended>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Displaced,
-    Failed,
-    HubDeleted,
-}
-
-/// Readers without an owner level that Event Hubs allows for a partition and consumer group.
-const READERS_MAX: usize = 5;
-
 impl MemoryHub {
     /// A hub without events, with `partitions` partitions numbered from 0 (at most 1,024).
     #[must_use]
@@ -144,10 +116,7 @@ impl MemoryHub {
     /// # Panics
     /// As [`MemoryHub::append`].
     pub fn expire_before(&self, partition: PartitionId, sequence: i64) {
-        self.with_log(partition, |log| {
-            let gone = log.position(sequence);
-            log.events.drain(..gone);
-        });
+        self.with_log(partition, |log| log.expire_before(sequence));
     }
 
     /// Leaves out `count` sequence numbers, so that the next event comes after a gap.
@@ -155,7 +124,7 @@ impl MemoryHub {
     /// # Panics
     /// As [`MemoryHub::append`].
     pub fn skip(&self, partition: PartitionId, count: u32) {
-        self.with_log(partition, |log| log.next_sequence += i64::from(count));
+        self.with_log(partition, |log| log.skip(count));
     }
 
     /// Makes all readers of the partition go back to `sequence` with their next batch: events they
@@ -164,11 +133,7 @@ impl MemoryHub {
     /// # Panics
     /// As [`MemoryHub::append`].
     pub fn redeliver(&self, partition: PartitionId, sequence: i64) {
-        self.with_log(partition, |log| {
-            for reader in &mut log.readers {
-                reader.rewind_to = Some(sequence);
-            }
-        });
+        self.with_log(partition, |log| log.rewind_readers(sequence));
         self.shared.changed.notify_waiters();
     }
 
@@ -185,16 +150,7 @@ impl MemoryHub {
     pub fn recreate(&self, created_at_ms: i64) {
         let mut state = self.state();
         state.identity.created_at_ms = created_at_ms;
-        for log in &mut state.partitions {
-            let mut readers = std::mem::take(&mut log.readers);
-            for reader in &mut readers {
-                reader.ended.get_or_insert(Ended::HubDeleted);
-            }
-            *log = Log {
-                readers,
-                ..Log::default()
-            };
-        }
+        state.partitions.iter_mut().for_each(Log::delete);
         drop(state);
         self.shared.changed.notify_waiters();
     }
@@ -237,17 +193,7 @@ impl EventHub for MemoryHub {
         let mut state = self.state();
         state.counters.properties += 1;
         state.fault(Operation::PartitionProperties(partition))?;
-        let log = state.log(partition)?;
-        Ok(PartitionProperties {
-            begin_sequence: log
-                .events
-                .front()
-                .map_or(log.next_sequence, |event| event.sequence),
-            last_sequence: log.last_sequence(),
-            last_offset: log.last_offset.clone().unwrap_or_else(|| "-1".into()),
-            last_enqueued_at_us: log.last_enqueued_at_us,
-            is_empty: log.events.is_empty(),
-        })
+        Ok(state.log(partition)?.properties())
     }
 
     async fn open(
@@ -300,7 +246,7 @@ impl PartitionSource for MemorySource {
 impl Drop for MemorySource {
     fn drop(&mut self) {
         if let Ok(log) = self.shared.state().log(self.partition) {
-            log.readers.retain(|reader| reader.id != self.reader);
+            log.forget(self.reader);
         }
     }
 }
@@ -309,22 +255,12 @@ impl MemorySource {
     /// Takes what is there, without waiting.
     fn take(&mut self, limits: BatchLimits) -> Result<EventBatch, HubError> {
         let mut state = self.shared.state();
-        let fault = state.fault(Operation::NextBatch(self.partition));
-        let log = state.log(self.partition)?;
-        let Some(reader) = log
-            .readers
-            .iter_mut()
-            .find(|reader| reader.id == self.reader)
-        else {
-            return Err(lost("the hub does not know this reader"));
-        };
-        if let Err(error) = fault {
-            reader.ended = Some(Ended::Failed);
+        if let Err(error) = state.fault(Operation::NextBatch(self.partition)) {
+            state.log(self.partition)?.fail(self.reader);
             return Err(error);
         }
-        reader.check(self.partition)?;
-        self.next = reader.rewind_to.take().unwrap_or(self.next);
-        let events = log.read(self.next, limits);
+        let log = state.log(self.partition)?;
+        let events = log.take(self.partition, self.reader, self.next, limits)?;
         if let Some(last) = events.last() {
             self.next = last.sequence + 1;
         }
@@ -342,11 +278,11 @@ impl Shared {
 
 impl State {
     fn log(&mut self, partition: PartitionId) -> Result<&mut Log, HubError> {
-        let entity = format!("{}/Partitions/{partition}", self.identity.hub);
+        let hub = &self.identity.hub;
         self.partitions
             .get_mut(index(partition))
             .ok_or_else(|| HubError::NotFound {
-                entity,
+                entity: format!("{hub}/Partitions/{partition}"),
                 detail: "the hub has no such partition".to_owned(),
             })
     }
@@ -356,121 +292,6 @@ impl State {
             Some(found) => Err(self.faults.remove(found).1),
             None => Ok(()),
         }
-    }
-}
-
-impl Log {
-    fn append(&mut self, mut event: Event) -> i64 {
-        let sequence = self.next_sequence;
-        let offset = Text::from(self.next_offset.to_string());
-        self.next_sequence += 1;
-        self.next_offset += event.size() as u64;
-        self.last_offset = Some(offset.clone());
-        self.last_enqueued_at_us = event.enqueued_at_us;
-        event.sequence = sequence;
-        event.offset = offset;
-        self.events.push_back(event);
-        sequence
-    }
-
-    fn last_sequence(&self) -> i64 {
-        self.next_sequence - 1
-    }
-
-    /// Index of the first event whose sequence number is `sequence` or more.
-    fn position(&self, sequence: i64) -> usize {
-        self.events
-            .partition_point(|event| event.sequence < sequence)
-    }
-
-    fn sequence_at(&self, partition: PartitionId, start: StartPosition) -> Result<i64, HubError> {
-        Ok(match start {
-            StartPosition::Earliest => 0,
-            StartPosition::Latest => self.next_sequence,
-            StartPosition::AfterSequence(sequence) if sequence >= self.next_sequence => {
-                return Err(HubError::BeyondEnd {
-                    partition,
-                    detail: format!("{sequence} is after the newest, {}", self.last_sequence()),
-                });
-            }
-            StartPosition::AfterSequence(sequence) => sequence.saturating_add(1),
-            StartPosition::EnqueuedAt(at_us) => self
-                .events
-                .iter()
-                .find(|event| event.enqueued_at_us >= at_us - at_us.rem_euclid(1_000))
-                .map_or(self.next_sequence, |event| event.sequence),
-        })
-    }
-
-    /// Lets a reader in and displaces those it outranks.
-    fn admit(
-        &mut self,
-        partition: PartitionId,
-        id: u64,
-        owner_level: Option<i64>,
-    ) -> Result<(), HubError> {
-        let reading = || self.readers.iter().filter(|reader| reader.ended.is_none());
-        if reading().filter_map(|reader| reader.owner_level).max() > owner_level {
-            return Err(ownership_lost(partition));
-        }
-        if owner_level.is_some() {
-            for reader in &mut self.readers {
-                reader.ended.get_or_insert(Ended::Displaced);
-            }
-        } else if reading().count() >= READERS_MAX {
-            return Err(HubError::QuotaReaders {
-                partition,
-                detail: format!("{READERS_MAX} readers without an owner level are open"),
-            });
-        }
-        self.readers.push(Reader {
-            id,
-            owner_level,
-            rewind_to: None,
-            ended: None,
-        });
-        Ok(())
-    }
-
-    fn read(&self, from: i64, limits: BatchLimits) -> Vec<Event> {
-        let mut bytes = 0;
-        self.events
-            .range(self.position(from)..)
-            .take(limits.events_max.max(1))
-            .take_while(|event| {
-                let room = bytes < limits.bytes_max || bytes == 0;
-                bytes += event.size();
-                room
-            })
-            .cloned()
-            .collect()
-    }
-}
-
-impl Reader {
-    fn check(&self, partition: PartitionId) -> Result<(), HubError> {
-        match self.ended {
-            None => Ok(()),
-            Some(Ended::Displaced) => Err(ownership_lost(partition)),
-            Some(Ended::Failed) => Err(lost("the source failed before")),
-            Some(Ended::HubDeleted) => Err(HubError::Refused {
-                condition: "amqp:resource-deleted".to_owned(),
-                detail: "the hub was deleted".to_owned(),
-            }),
-        }
-    }
-}
-
-fn lost(detail: &str) -> HubError {
-    HubError::ConnectionLost {
-        detail: detail.to_owned(),
-    }
-}
-
-fn ownership_lost(partition: PartitionId) -> HubError {
-    HubError::OwnershipLost {
-        partition,
-        detail: "a reader with the same or a higher owner level is open".to_owned(),
     }
 }
 

@@ -263,6 +263,10 @@ impl<'a> Reader<'a> {
             }
             0xc0 | 0xc1 | 0xd0 | 0xd1 => {
                 let mut items = self.compound(code < 0xd0)?;
+                let is_map = code & 1 == 1;
+                if is_map && !items.left.is_multiple_of(2) {
+                    return Err(DecodeError::Compound);
+                }
                 items.walk_all(depth + 1)
             }
             0xe0 | 0xf0 => self.compound(code < 0xf0)?.walk_array(depth + 1),

@@ -1,5 +1,6 @@
 //! One client's connection: moves bytes between its socket and its [`engine::Engine`].
 
+mod attach;
 mod egress;
 mod engine;
 mod link;

@@ -103,8 +103,9 @@ pub trait PartitionSource: Send + 'static {
     /// was delivered before is passed on as it comes.
     ///
     /// Cancel safe: when the future is dropped, events that it took stay in the source and are the
-    /// first of the next call. The same holds for an error: events that came before it are
-    /// delivered first, and the error follows.
+    /// first of the next call. The same holds for an error: events that arrived before it are given
+    /// out first, and the error follows. What comes has no hole: an event that did not arrive is
+    /// still in the hub, after the last one that did.
     ///
     /// # Errors
     /// Any [`HubError`]. Say [`HubError::OwnershipLost`] and stop; others may be worth a new

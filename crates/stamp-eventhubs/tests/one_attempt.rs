@@ -216,6 +216,62 @@ async fn a_link_that_ends_says_why_after_its_events() {
     }
 }
 
+/// Pulls a few at a time to the error; what came must be whole from the first event on.
+async fn pull_the_beginning(source: &mut AmqpSource) -> (i64, HubError) {
+    let limits = BatchLimits {
+        events_max: 10,
+        ..LIMITS
+    };
+    let mut next = 0;
+    loop {
+        match source.next_batch(limits).await {
+            Err(error) => return (next, error),
+            Ok(batch) => {
+                for event in batch.events {
+                    assert_eq!(event.sequence, next);
+                    next += 1;
+                }
+            }
+        }
+    }
+}
+
+/// A partition whose events were all sent and wait on the client's side.
+async fn sent_ahead(rig: &Rig, events: u64) -> AmqpSource {
+    let source = rig.open().await.unwrap();
+    while rig.hub.counters().events_sent < events {
+        tokio::task::yield_now().await;
+    }
+    source
+}
+
+#[tokio::test]
+async fn events_that_wait_when_their_link_ends_are_all_given_out() {
+    let rig = Rig::start(1_000).await;
+    rig.publish(900);
+    let refusal = Refusal::new("amqp:link:stolen", "by the test");
+    rig.hub.faults().drop_link_after(0, 600, &refusal);
+    let mut source = sent_ahead(&rig, 600).await;
+    let (events, error) = pull_the_beginning(&mut source).await;
+    assert_eq!(events, 600);
+    assert!(matches!(error, HubError::OwnershipLost { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_hub_that_stops_leaves_no_hole_and_says_so() {
+    let rig = Rig::start(1_000).await;
+    rig.publish(500);
+    let mut source = sent_ahead(&rig, 500).await;
+    rig.emulator.stop().await;
+    // What the engine has not handed on yet when the connection closes is still in the hub.
+    let (events, error) = pull_the_beginning(&mut source).await;
+    assert!(events <= 500);
+    assert!(
+        matches!(error, HubError::ConnectionLost { .. }),
+        "{error:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_reader_that_is_displaced_while_it_waits_is_told() {
     let rig = Rig::start(1_000).await;

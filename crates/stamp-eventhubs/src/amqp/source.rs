@@ -52,6 +52,7 @@ pub struct AmqpSource {
     pending_bytes: usize,
     last_sequence: Option<i64>,
     opened_at: Instant,
+    settle_failure: Option<HubError>,
     /// Follows the pending events.
     failure: Option<HubError>,
 }
@@ -105,6 +106,7 @@ impl AmqpSource {
             pending_bytes: 0,
             last_sequence: None,
             opened_at: Instant::now(),
+            settle_failure: None,
             failure: None,
         })
     }
@@ -119,7 +121,7 @@ impl AmqpSource {
     /// Takes what is ready, up to the limits, without waiting for the hub.
     async fn take_ready(&mut self, limits: BatchLimits) -> Result<(), HubError> {
         loop {
-            self.settle().await?;
+            self.settle().await;
             let full = self.pending.len() >= limits.events_max.max(1)
                 || self.pending_bytes >= limits.bytes_max;
             if full {
@@ -162,7 +164,18 @@ impl AmqpSource {
     /// Tells the hub about a quarter of the credit at a time, in one disposition for all, and fills
     /// the credit up when half of it is used. Event Hubs keeps no position for us and delivers
     /// nothing again, so this is about flow alone.
-    async fn settle(&mut self) -> Result<(), HubError> {
+    ///
+    /// A link that has ended refuses this while events of it still wait to be taken. So a failure
+    /// is put by: receiving comes to the same end, after the events.
+    async fn settle(&mut self) {
+        if self.settle_failure.is_none()
+            && let Err(error) = self.try_settle().await
+        {
+            self.settle_failure = Some(error);
+        }
+    }
+
+    async fn try_settle(&mut self) -> Result<(), HubError> {
         if self.unsettled.len() >= (self.credit / 4).max(1) as usize {
             let deliveries = mem::take(&mut self.unsettled);
             unconstrained(self.receiver.accept_all(deliveries))
@@ -204,12 +217,12 @@ impl AmqpSource {
         self.authorization
             .renew_when_due(&self.connection, &self.asked)
             .await?;
-        self.settle().await?;
+        self.settle().await;
         if self.pending.is_empty() {
             let deadline = Instant::now() + limits.wait_max;
             match timeout_at(deadline, self.wait_for_event()).await {
                 Ok(waited) => waited?,
-                Err(_) => return Ok(()),
+                Err(_) => return self.settle_failure.take().map_or(Ok(()), Err),
             }
         }
         self.take_ready(limits).await

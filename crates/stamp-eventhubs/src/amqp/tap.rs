@@ -64,6 +64,12 @@ impl Inbox {
         Some(payload)
     }
 
+    /// Payloads that were not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().payloads.iter().flatten().count()
+    }
+
     /// How the stream ended, when it has.
     pub(crate) fn ended(&self) -> Option<String> {
         self.lock().ended.clone()

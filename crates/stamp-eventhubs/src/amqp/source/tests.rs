@@ -14,6 +14,10 @@ const LIMITS: BatchLimits = BatchLimits {
 
 /// An open source of a hub that holds one event.
 async fn open() -> (EventHubsEmulator, Hub, AmqpSource) {
+    open_with(AmqpConfig::default()).await
+}
+
+async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, AmqpSource) {
     let emulator = EventHubsEmulator::start(EmulatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..EmulatorConfig::default()
@@ -22,11 +26,8 @@ async fn open() -> (EventHubsEmulator, Hub, AmqpSource) {
     .unwrap();
     let hub = emulator.hub("telemetry").unwrap();
     hub.publish(0, OutgoingEvent::default()).unwrap();
-    let client = AmqpHub::with_connection_string(
-        &AmqpConfig::default(),
-        &emulator.connection_string("telemetry"),
-    )
-    .unwrap();
+    let client =
+        AmqpHub::with_connection_string(&config, &emulator.connection_string("telemetry")).unwrap();
     let source = client
         .open(PartitionId::new(0).unwrap(), StartPosition::Earliest, None)
         .await
@@ -83,4 +84,37 @@ async fn events_that_came_before_the_end_of_the_link_are_given_out_first() {
     // The event of `open` may have been sent before the fault was set, so it counts or not.
     assert!((5..=6).contains(&events), "{events} events came");
     emulator.stop().await;
+}
+
+#[tokio::test]
+async fn events_that_wait_are_given_out_although_they_cannot_be_settled_any_more() {
+    let credit = 4;
+    let config = AmqpConfig {
+        credit,
+        ..AmqpConfig::default()
+    };
+    let (_emulator, hub, mut source) = open_with(config).await;
+    for _ in 1..credit {
+        hub.publish(0, OutgoingEvent::default()).unwrap();
+    }
+    while source.connection.inbox.waiting() < credit as usize {
+        tokio::task::yield_now().await;
+    }
+    // The payloads are here; what is left of their way is inside this runtime.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    source.connection.session.end().await.unwrap();
+    let limits = BatchLimits {
+        events_max: 1,
+        ..LIMITS
+    };
+    for sequence in 0..i64::from(credit) {
+        assert_eq!(
+            source.next_batch(limits).await.unwrap().events[0].sequence,
+            sequence
+        );
+    }
+    let error = source.next_batch(limits).await.unwrap_err();
+    assert!(matches!(error, HubError::ConnectionLost { .. }), "{error}");
 }

@@ -3,6 +3,12 @@
 //! Readings as ten thousand devices send them: five metrics with two decimals, three texts, one
 //! reading a minute each, in the order they arrive at one partition.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench stops at once when something is wrong, and prints what it found"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -62,7 +68,7 @@ fn readings() -> Readings {
         readings
             .enqueued_at_us
             .push(ts / 1_000 * 1_000 + 120_000 + jitter % 50_000 / 1_000 * 1_000);
-        readings.late.push(noise % 100 == 0);
+        readings.late.push(noise.is_multiple_of(100));
         readings.clock_suspect.push(false);
         readings.sequence.push(1_000_000 + i64::from(i));
         for (column, metric) in readings.columns.iter_mut().zip(0..) {

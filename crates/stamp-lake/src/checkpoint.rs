@@ -269,3 +269,6 @@ fn checked(sequence: i64, offset: String) -> Result<Checkpoint, String> {
         Err(sequence.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

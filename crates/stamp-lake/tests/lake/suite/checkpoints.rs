@@ -77,7 +77,7 @@ pub(crate) async fn a_lost_reply_is_unknown_and_found_by_reading(lake: &Lake) {
     assert_eq!(again, Advanced::Already { sequence: 5 });
 }
 
-/// Needs a runtime of two threads: both writers wait for each other on theirs.
+/// Needs a multi-threaded runtime: both writers wait for each other.
 pub(crate) async fn of_two_writers_at_once_one_must_read_again(lake: &Lake) {
     group(lake, "race")
         .advance(partition(0), &at(0))
@@ -86,7 +86,8 @@ pub(crate) async fn of_two_writers_at_once_one_must_read_again(lake: &Lake) {
     let both_have_read = Barrier::new(2);
     let waiting = lake.with_faults(move |request| {
         if request.kind == RequestKind::Write {
-            both_have_read.wait();
+            // Other tasks of this thread must go on while it waits.
+            tokio::task::block_in_place(|| both_have_read.wait());
         }
         Fault::None
     });

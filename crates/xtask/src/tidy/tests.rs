@@ -1,6 +1,6 @@
 //! Each rule on a text small enough to see through.
 
-use super::{Findings, decisions, files, links, source};
+use super::{Findings, decisions, files, links, run, source};
 
 fn of_source(text: &str) -> Findings {
     let mut findings = Findings::default();
@@ -12,6 +12,13 @@ fn of_document(text: &str) -> Vec<String> {
     let mut findings = Findings::default();
     links("docs/a.md", text, |file| file == "b.md", &mut findings);
     findings.refused
+}
+
+#[test]
+fn this_project_is_tidy() {
+    let found = run(&crate::root()).unwrap();
+
+    assert_eq!(found.refused, [""; 0]);
 }
 
 #[test]

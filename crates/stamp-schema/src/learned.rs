@@ -19,9 +19,9 @@
 //!    in `L`: same open objects, same keys, same depth. Thus `E` is well-formed, has no duplicate
 //!    key, no unknown key where these are refused and no level too deep, because `L` had none.
 //! 3. *The values are the same.* Each is read by the functions that the general decoder calls
-//!    ([`Slot::read_number`], [`Slot::read_text`], [`Slot::read_bool`]) with the same token, and a
+//!    (`read_number`, `read_text` and `read_bool` of the slot) with the same token, and a
 //!    failed check sends the element to the general decoder. Cells of fields that `E` does not have
-//!    are [`Cell::Missing`] either way. Whether a required one is missing is decided after both.
+//!    are `Cell::Missing` either way. Whether a required one is missing is decided after both.
 //!
 //! A null in `L` is part of the skeleton, not a value: an element with a number in its place does
 //! not fit. Elements with an escape in a key are not learned.
@@ -107,13 +107,11 @@ impl Shapes {
             .hints
             .get(device as usize)
             .map_or(0, |&index| usize::from(index));
-        let end = match self.skeletons.get_mut(hinted) {
-            Some(skeleton) => {
-                skeleton.last_used = self.now;
-                skeleton.read(schema, text, at, usize::MAX, scratch).ok()
-            }
-            None => None,
-        };
+        let end = self.skeletons.get_mut(hinted).and_then(|skeleton| {
+            let end = skeleton.read(schema, text, at, usize::MAX, scratch).ok()?;
+            skeleton.last_used = self.now;
+            Some(end)
+        });
         let end = end.or_else(|| self.read_unlikely(schema, text, at, device, hinted, scratch));
         match end {
             Some(_) => self.stats.hits += 1,

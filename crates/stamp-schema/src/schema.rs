@@ -137,9 +137,26 @@ impl Schema {
         for slot in &self.slots[self.shape.fields.len()..] {
             hash.slot(slot);
         }
-        hash.text(&format!("{:?}", self.event_time));
-        hash.text(&format!("{:?}", self.unknown_fields));
-        hash.text(&format!("{:?}", self.limits));
+        hash.text(&match self.event_time {
+            EventTime::Enqueued => "enqueued".to_owned(),
+            EventTime::Field {
+                ahead_max_us,
+                behind_max_us,
+            } => format!("field {ahead_max_us} {behind_max_us}"),
+        });
+        hash.text(match self.unknown_fields {
+            UnknownFields::Ignore => "ignore",
+            UnknownFields::Reject => "reject",
+        });
+        let Limits {
+            depth_max,
+            body_bytes_max,
+            decompressed_bytes_max,
+            batch_max,
+        } = self.limits;
+        hash.text(&format!(
+            "{depth_max} {body_bytes_max} {decompressed_bytes_max} {batch_max}"
+        ));
         Fingerprint(hash.0)
     }
 }

@@ -1,1 +1,66 @@
-fn main() {}
+//! The one binary of Stampworks.
+//!
+//! Data goes to stdout, logs and progress to stderr. Exit codes: 0 ok, 1 failed, 2 usage,
+//! 3 configuration, 4 authentication, 5 verification found a difference.
+
+mod bench;
+mod consume;
+mod demo;
+mod emulate;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Failure;
+
+/// Telemetry of an Azure IoT deployment stamp, from Event Hub partitions to Parquet tables.
+#[derive(Debug, Parser)]
+#[command(name = "stampworks", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run two stamps on this machine with simulated devices and prove the totals.
+    Demo(demo::DemoArgs),
+    /// Read the Event Hub of one stamp into its tenants' tables.
+    Consume(consume::ConsumeArgs),
+    /// Serve an Event Hubs emulator on loopback for any client.
+    Emulate(emulate::EmulateArgs),
+    /// Measure each stage and the whole on this machine.
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap prints help to stdout and usage errors to stderr, and knows its exit codes: 0 and 2.
+        Err(error) => error.exit(),
+    };
+    let outcome = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Consume(args) => consume::run(args),
+        Command::Emulate(args) => emulate::run(args),
+        Command::Bench(args) => bench::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// A runtime with a worker a core; every subcommand that waits for something runs on one.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::failed("cannot start the runtime", cause))
+}

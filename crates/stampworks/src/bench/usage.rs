@@ -1,0 +1,58 @@
+//! CPU time and memory of this process, as the kernel counts them.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Which CPU time is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope {
+    /// Of all threads of the process.
+    Process,
+    /// Of the calling thread.
+    Thread,
+}
+
+/// A running measurement.
+pub(crate) struct Stopwatch {
+    scope: Scope,
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    pub(crate) fn start(scope: Scope) -> Self {
+        Self {
+            scope,
+            wall: Instant::now(),
+            cpu: cpu(scope),
+        }
+    }
+
+    /// Wall and CPU seconds since the start.
+    pub(crate) fn seconds(&self) -> (f64, f64) {
+        (
+            self.wall.elapsed().as_secs_f64(),
+            (cpu(self.scope) - self.cpu).as_secs_f64(),
+        )
+    }
+}
+
+fn cpu(scope: Scope) -> Duration {
+    let clock = match scope {
+        Scope::Process => ClockId::ProcessCPUTime,
+        Scope::Thread => ClockId::ThreadCPUTime,
+    };
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
+}
+
+/// Largest resident set of this process so far, in bytes; 0 where the system does not tell.
+pub(crate) fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,0 +1,167 @@
+//! `stampworks consume`: the service of one stamp.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use stamp_consumer::{Consumer, ConsumerConfig, LogFormat, Parts, plan_tenants};
+use stamp_eventhubs::AmqpHub;
+use stamp_lake::Lake;
+use stamp_telemetry::{Condition, Health, Metrics, Registry, RetryMetrics, logs, serve};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Arguments of `stampworks consume`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  stampworks consume --config stamp.toml --check-config\n  stampworks consume --config stamp.toml"
+)]
+pub(crate) struct ConsumeArgs {
+    /// The stamp's configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration, schemas and device files, and end. Reaches no hub and no store.
+    #[arg(long, conflicts_with = "print_config")]
+    check_config: bool,
+    /// Print the configuration in force, defaults filled in, and end. Secrets are never part of it.
+    #[arg(long)]
+    print_config: bool,
+}
+
+pub(crate) fn run(args: ConsumeArgs) -> Result<(), Failure> {
+    let config = ConsumerConfig::load(&args.config)?;
+    if args.print_config {
+        let text = toml::to_string(&config)
+            .map_err(|cause| Failure::failed("cannot print the configuration", cause))?;
+        output::line(text.trim_end());
+        return Ok(());
+    }
+    let base = args.config.parent().unwrap_or(Path::new(".")).to_owned();
+    let runtime = crate::runtime()?;
+    runtime.block_on(async move {
+        if args.check_config {
+            check(&config, &base)
+        } else {
+            serve_stamp(&config, &base).await
+        }
+    })
+}
+
+fn check(config: &ConsumerConfig, base: &Path) -> Result<(), Failure> {
+    let handle = tokio::runtime::Handle::current();
+    let lake = open_lake(config)?;
+    let plans = plan_tenants(config, base, &lake, |store| {
+        Lake::open(store, handle.clone())
+    })?;
+    let devices: usize = plans.iter().map(|plan| plan.devices.len()).sum();
+    stamp_consumer::check_directory(&plans, &config.tenancy)?;
+    output::line(&format!(
+        "stamp {}: {} tenants, {devices} device entries, all good",
+        config.stamp,
+        plans.len()
+    ));
+    Ok(())
+}
+
+fn open_lake(config: &ConsumerConfig) -> Result<Lake, Failure> {
+    Lake::open(&config.store, tokio::runtime::Handle::current()).map_err(|cause| {
+        stamp_consumer::ConfigError::value("store", stamp_consumer::chain(&cause).to_string())
+            .into()
+    })
+}
+
+async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure> {
+    let telemetry = &config.telemetry;
+    let format = match telemetry.log_format {
+        LogFormat::Json => logs::Format::Json,
+        LogFormat::Text => logs::Format::Text,
+    };
+    logs::init(format, &telemetry.log_filter).map_err(|cause| {
+        stamp_consumer::ConfigError::value("telemetry.log-filter", cause.to_string())
+    })?;
+    let registry = Registry::new();
+    let refused = |cause| Failure::failed("cannot set up telemetry", cause);
+    let metrics = Metrics::new(&registry, &config.stamp).map_err(refused)?;
+    let observer = RetryMetrics::new(&registry, &config.stamp).map_err(refused)?;
+    let health = Health::new();
+    let handle = tokio::runtime::Handle::current();
+    let lake = open_lake(config)?;
+    let tenants = plan_tenants(config, base, &lake, |store| {
+        Lake::open(store, handle.clone())
+    })?;
+    let hub = AmqpHub::new(&config.hub).map_err(|cause| {
+        stamp_consumer::ConfigError::value("hub", stamp_consumer::chain(&cause).to_string())
+    })?;
+    health.met(Condition::ConfigLoaded);
+
+    let closed = CancellationToken::new();
+    let mut served = serve(telemetry.listen, health.clone(), registry, closed.clone())
+        .await
+        .map_err(refused)?;
+    tracing::info!(stamp = %config.stamp, endpoints = %served.address, version = env!("CARGO_PKG_VERSION"), "starting");
+
+    let stop = CancellationToken::new();
+    let signalled = tokio::spawn({
+        let (stop, health) = (stop.clone(), health.clone());
+        async move {
+            stop_signal().await;
+            tracing::info!("asked to stop, draining");
+            health.draining();
+            stop.cancel();
+        }
+    });
+    let seed = config.resilience.seed.unwrap_or_else(rand::random);
+    let parts = Parts {
+        hub,
+        lake,
+        tenants,
+        metrics,
+        observer: Arc::new(observer),
+        seed,
+    };
+    let outcome = run_consumer(config, parts, &health, &stop).await;
+    signalled.abort();
+    closed.cancel();
+    served.stopped().await;
+    if outcome.is_ok() {
+        tracing::info!("stopped, everything that was read is committed or will be read again");
+    }
+    outcome
+}
+
+async fn run_consumer(
+    config: &ConsumerConfig,
+    parts: Parts<AmqpHub>,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    match Consumer::open(config, parts, stop).await {
+        Ok(consumer) => {
+            health.met(Condition::HubReached);
+            health.met(Condition::StoreReached);
+            consumer.run(stop.clone()).await.map_err(Failure::from)
+        }
+        Err(_) if stop.is_cancelled() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns when the process is asked to stop: SIGTERM, or Ctrl-C.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be watched, only Ctrl-C stops this process");
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `stampworks emulate`: Event Hubs on loopback for any published client.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use stamp_emulator::{EmulatorConfig, EventHubsEmulator, HubConfig};
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Arguments of `stampworks emulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  stampworks emulate --hub telemetry:4\n  \
+    then connect with Endpoint=sb://localhost;SharedAccessKeyName=any;SharedAccessKey=any;UseDevelopmentEmulator=true")]
+pub(crate) struct EmulateArgs {
+    /// Address to listen on. It takes any credential, so only loopback addresses are accepted.
+    #[arg(long, default_value = "127.0.0.1:5672")]
+    listen: SocketAddr,
+    /// A hub as NAME or NAME:PARTITIONS (1 to 1024); may be repeated.
+    #[arg(long = "hub", default_value = "telemetry:4", value_parser = parse_hub)]
+    hubs: Vec<HubConfig>,
+    /// A consumer group that every hub has besides $Default; may be repeated.
+    #[arg(long = "consumer-group")]
+    consumer_groups: Vec<String>,
+    /// Puts this many generated events into every hub before serving.
+    #[arg(long, default_value_t = 0)]
+    fill: u64,
+}
+
+fn parse_hub(text: &str) -> Result<HubConfig, String> {
+    let (name, partitions) = text.split_once(':').unwrap_or((text, "4"));
+    let partitions: u32 = partitions
+        .parse()
+        .map_err(|_| format!("{partitions:?} is not a number of partitions"))?;
+    if name.is_empty() || !(1..=1024).contains(&partitions) {
+        return Err("a hub is NAME or NAME:PARTITIONS with 1 to 1024 partitions".into());
+    }
+    Ok(HubConfig {
+        name: name.to_owned(),
+        partitions,
+        ..HubConfig::default()
+    })
+}
+
+pub(crate) fn run(args: EmulateArgs) -> Result<(), Failure> {
+    crate::runtime()?.block_on(serve(args))
+}
+
+async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
+    for hub in &mut args.hubs {
+        hub.consumer_groups
+            .extend(args.consumer_groups.iter().cloned());
+    }
+    let names: Vec<String> = args.hubs.iter().map(|hub| hub.name.clone()).collect();
+    let config = EmulatorConfig {
+        listen: args.listen,
+        hubs: args.hubs,
+        ..EmulatorConfig::default()
+    };
+    let emulator = EventHubsEmulator::start(config)
+        .await
+        .map_err(|cause| Failure::failed(format!("cannot serve on {}", args.listen), cause))?;
+    for name in &names {
+        if let Some(hub) = emulator.hub(name) {
+            crate::bench::fill(&hub, args.fill)?;
+        }
+        output::line(&emulator.connection_string(name));
+    }
+    output::note(&format!(
+        "serving {} on {}; stop with Ctrl-C",
+        names.join(", "),
+        emulator.address()
+    ));
+    crate::consume::stop_signal().await;
+    emulator.stop().await;
+    Ok(())
+}

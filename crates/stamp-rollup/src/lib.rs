@@ -1,8 +1,8 @@
 //! Event-time windows, lateness and mergeable partial aggregates.
 //!
 //! At a flush the rows above the table's mark are put in order ([`sorted_rows`]) and folded into
-//! one partial per device, metric and window ([`partials`]). Partials of many flushes add up to
-//! the whole ([`merge`]); docs/adr/0006-rollups-as-partials.md says why nothing is kept between
+//! one partial per device, metric and window ([`partials()`]). Partials of many flushes add up to
+//! the whole ([`merge()`]); docs/adr/0006-rollups-as-partials.md says why nothing is kept between
 //! flushes. This crate never does I/O, never reads a clock: lateness is decided by the hub's
 //! enqueued time, so that a replay gives the same answer.
 

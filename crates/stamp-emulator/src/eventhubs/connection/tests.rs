@@ -2,6 +2,7 @@ mod client;
 mod faults;
 mod fuzz;
 mod nodes;
+mod socket;
 
 use std::sync::atomic::Ordering;
 

@@ -6,6 +6,28 @@
 //!
 //! For development only: it accepts every token, listens on loopback only, and keeps events in
 //! memory only.
+//!
+//! ```
+//! # use std::net::{Ipv4Addr, SocketAddr};
+//! use stamp_emulator::{EmulatorConfig, EventHubsEmulator, HubConfig, OutgoingEvent};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let emulator = EventHubsEmulator::start(EmulatorConfig {
+//!     listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+//!     hubs: vec![HubConfig { name: "telemetry".into(), partitions: 2, ..HubConfig::default() }],
+//!     ..EmulatorConfig::default()
+//! })
+//! .await?;
+//! let hub = emulator.hub("telemetry").ok_or("it is configured")?;
+//! let event = OutgoingEvent { body: "{}".into(), ..OutgoingEvent::default() };
+//! let published = hub.publish_keyed("device-1", event)?;
+//! assert_eq!(published.sequence, 0);
+//! // Any client: `emulator.connection_string("telemetry")`.
+//! emulator.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod amqp;
 mod eventhubs;

@@ -204,6 +204,7 @@ impl Engine {
             outbound: Outbound::new(attach.snd_settle_mode == 1),
             next,
             release_at: None,
+            begun: false,
         })))
     }
 

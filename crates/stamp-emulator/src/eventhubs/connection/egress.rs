@@ -21,6 +21,8 @@ pub(super) struct Egress {
     pub(super) next: i64,
     /// When a delayed burst may go.
     pub(super) release_at: Option<Instant>,
+    /// The latest event is not sent whole yet, and so not counted.
+    pub(super) begun: bool,
 }
 
 /// What a turn of a link came to.
@@ -48,8 +50,7 @@ impl Egress {
             return Turn::end(error.clone());
         }
         let hub = Arc::clone(&self.hub);
-        let gate = hub.faults.gate(self.partition);
-        if gate.stopped {
+        if hub.faults.gate(self.partition).stopped {
             self.release_at = None;
             return Turn::default();
         }
@@ -59,6 +60,12 @@ impl Egress {
                 end: None,
             };
         }
+        if std::mem::take(&mut self.begun)
+            && let end @ Some(_) = self.count(1)
+        {
+            return Turn { more: false, end };
+        }
+        let gate = hub.faults.gate(self.partition);
         if gate.events_max == 0 {
             return Turn {
                 more: false,
@@ -75,16 +82,18 @@ impl Egress {
         }
         let sent = self.send_events(&mut state, wire, gate.events_max);
         drop(state);
-        hub.counters.events_sent.add(sent);
-        let more = wire.is_full() && self.release_at.is_none();
+        self.begun = self.outbound.is_unfinished();
+        let whole = sent - u64::from(self.begun);
         Turn {
-            more,
-            end: if sent > 0 {
-                hub.faults.sent(self.partition, sent)
-            } else {
-                None
-            },
+            more: wire.is_full() && self.release_at.is_none(),
+            end: if whole > 0 { self.count(whole) } else { None },
         }
+    }
+
+    /// Counts events that were sent whole; gives what a fault ends now.
+    fn count(&self, events: u64) -> Option<CutWhat> {
+        self.hub.counters.events_sent.add(events);
+        self.hub.faults.sent(self.partition, events)
     }
 
     /// Sends from the log; gives how many events were begun.

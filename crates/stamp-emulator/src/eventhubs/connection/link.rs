@@ -250,6 +250,11 @@ impl Outbound {
         }
     }
 
+    /// Whether frames of the latest delivery are still to be written.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
     /// Writes on at an unfinished delivery; whether none is left.
     pub(super) fn resume(&mut self, wire: &mut Wire<'_>) -> bool {
         let Some(mut unfinished) = self.unfinished.take() else {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::client::{Said, World};
+use super::client::{Client, Said, World};
 use super::{detached, message, world};
 use crate::amqp::code;
-use crate::amqp::performative::{Performative, Role};
+use crate::amqp::frame;
+use crate::amqp::performative::{Flow, Performative, Role};
 use crate::eventhubs::faults::Refusal;
 
 fn receiving(world: &World) -> super::client::Client {
@@ -45,6 +46,41 @@ fn a_connection_is_cut_after_exactly_so_many_events_and_they_arrive() {
     assert!(client.engine.is_done());
     let mut client = receiving(&world);
     assert_eq!(client.sequences().len(), 10);
+}
+
+#[test]
+fn the_last_event_before_a_cut_arrives_whole() {
+    let world = world();
+    let mut client = Client::raw(&world);
+    client.bytes(&frame::AMQP_HEADER);
+    client.output.clear();
+    client.begin(4);
+    client.receive(0, None);
+    world.publish(0, 3, 200_000);
+    world.hub.faults().drop_connection_after(0, 2);
+    // Two events of four frames each, through a window of four frames.
+    let mut flow = Flow {
+        next_incoming_id: Some(0),
+        incoming_window: 4,
+        handle: Some(0),
+        delivery_count: Some(0),
+        link_credit: Some(10),
+        ..Flow::default()
+    };
+    client.flow(&flow);
+    assert_eq!(client.sequences(), [0]);
+    flow.next_incoming_id = Some(4);
+    flow.incoming_window = 3;
+    client.flow(&flow);
+    assert!(
+        !client.engine.is_done(),
+        "the second event is not whole yet"
+    );
+    flow.next_incoming_id = Some(7);
+    client.flow(&flow);
+    assert_eq!(client.sequences(), [1]);
+    assert!(client.engine.is_done());
+    assert_eq!(world.hub.counters().events_sent, 2);
 }
 
 #[test]

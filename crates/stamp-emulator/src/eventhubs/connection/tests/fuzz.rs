@@ -8,6 +8,21 @@ use crate::amqp::frame::{self, FrameKind};
 use crate::amqp::performative::{self, Flow, Role};
 use crate::amqp::{code, encode as put};
 
+fn put_attach(out: &mut Vec<u8>, handle: u32, role: Role, address: &str) {
+    put::descriptor(out, code::ATTACH);
+    put::list(out, 7, |out| {
+        put::string(out, address);
+        put::uint(out, handle);
+        put::boolean(out, role == Role::Receiver);
+        put::ubyte(out, 2);
+        put::ubyte(out, 0);
+        for kind in [code::SOURCE, code::TARGET] {
+            put::descriptor(out, kind);
+            put::list(out, 1, |out| put::string(out, address));
+        }
+    });
+}
+
 /// Bytes of a client that does everything once.
 fn a_whole_conversation() -> Vec<u8> {
     let mut bytes = frame::AMQP_HEADER.to_vec();
@@ -38,20 +53,7 @@ fn a_whole_conversation() -> Vec<u8> {
         (3, Role::Receiver, "$cbs"),
     ];
     for (handle, role, address) in links {
-        add(&|out| {
-            put::descriptor(out, code::ATTACH);
-            put::list(out, 7, |out| {
-                put::string(out, address);
-                put::uint(out, handle);
-                put::boolean(out, role == Role::Receiver);
-                put::ubyte(out, 2);
-                put::ubyte(out, 0);
-                for kind in [code::SOURCE, code::TARGET] {
-                    put::descriptor(out, kind);
-                    put::list(out, 1, |out| put::string(out, address));
-                }
-            });
-        });
+        add(&|out| put_attach(out, handle, role, address));
     }
     let flow = |handle| Flow {
         incoming_window: 100,

@@ -218,6 +218,18 @@ async fn a_stopping_emulator_says_goodbye() {
 }
 
 #[tokio::test]
+async fn serving_ends_with_its_shutdown() {
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let config = EmulatorConfig {
+        listen: SocketAddr::from(LISTEN),
+        ..EmulatorConfig::default()
+    };
+    let serving = tokio::spawn(crate::serve(config, shutdown.clone()));
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn cut_connections_end_without_a_word() {
     let emulator = start(Limits::default()).await;
     let mut peer = Peer::open(&emulator, None).await;

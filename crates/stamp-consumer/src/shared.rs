@@ -7,7 +7,7 @@ use std::time::Duration;
 use stamp_eventhubs::{EventHub, StartPosition};
 use stamp_lake::{Checkpoint, Checkpoints, LakeError, Table};
 use stamp_model::{AppId, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
-use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
+use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
 use stamp_telemetry::Metrics;
@@ -21,7 +21,7 @@ use crate::directory::Directory;
 use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
 use crate::progress::Progress;
-use crate::start::MarkRange;
+use crate::start::Marks;
 use crate::worker::LaneId;
 
 /// One tenant as the workers need it.
@@ -56,7 +56,7 @@ pub(crate) struct Shared<H> {
     pub(crate) account: MemoryAccount,
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
-    pub(crate) marks: OnceCell<MarkRange>,
+    pub(crate) marks: OnceCell<Marks>,
 }
 
 impl<H: EventHub> Shared<H> {
@@ -142,6 +142,7 @@ impl<H: EventHub> Shared<H> {
         let checkpoint = Checkpoint {
             sequence: position.sequence,
             offset: position.offset.to_string(),
+            hub_created_at_ms: Some(self.identity.created_at_ms),
         };
         let (checkpoints, checkpoint) = (&self.checkpoints, &checkpoint);
         let advanced = self
@@ -166,34 +167,41 @@ impl<H: EventHub> Shared<H> {
     }
 
     /// The range of marks of every partition of this process over all tables, read once.
-    pub(crate) async fn marks(
-        &self,
-        stop: &CancellationToken,
-    ) -> Result<&MarkRange, GaveUp<LakeError>> {
-        self.marks.get_or_try_init(|| self.read_marks(stop)).await
+    pub(crate) async fn marks(&self) -> &Marks {
+        self.marks.get_or_init(|| self.read_marks()).await
     }
 
-    async fn read_marks(&self, stop: &CancellationToken) -> Result<MarkRange, GaveUp<LakeError>> {
+    /// One attempt a table: a tenant whose store is broken must not hold up the others' start. What
+    /// could not be read is said in [`Marks::complete`].
+    async fn read_marks(&self) -> Marks {
         let apps: Vec<AppId> = self
             .partitions
             .iter()
-            .map(|&p| AppId::new(&self.stamp, &self.identity, p))
+            .map(|&partition| AppId::new(&self.stamp, &self.identity, partition))
             .collect();
-        let tables = self.tenants.iter().flat_map(|tenant| &tenant.tables);
-        let mut range: MarkRange = BTreeMap::new();
-        for table in tables.chain([&self.quarantine, &self.gaps]) {
-            let snapshot = self
-                .store_peer
-                .run(idempotent("table.load"), stop, |_| table.load())
-                .await?;
-            for app in &apps {
-                if let Some(mark) = snapshot.mark(app) {
-                    let entry = range.entry(app.clone()).or_insert((mark, mark));
-                    *entry = (entry.0.min(mark), entry.1.max(mark));
+        let own = ("-", [self.quarantine.clone(), self.gaps.clone()].to_vec());
+        let tenants = self
+            .tenants
+            .iter()
+            .map(|tenant| (tenant.id.as_str(), tenant.tables.clone()));
+        let mut marks = Marks {
+            range: BTreeMap::new(),
+            complete: true,
+        };
+        for (tenant, tables) in tenants.chain([own]) {
+            for table in tables {
+                match table.load().await {
+                    Ok(snapshot) => marks.add(&snapshot, &apps),
+                    Err(error) => {
+                        tracing::warn!(tenant, error = %crate::chain(&error), "marks cannot be read");
+                        marks.complete = false;
+                        // The tenant's other tables are in the same store.
+                        break;
+                    }
                 }
             }
         }
-        Ok(range)
+        marks
     }
 
     pub(crate) fn report(

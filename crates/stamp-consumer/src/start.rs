@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stamp_eventhubs::{EventHub, HubError, PartitionProperties, StartPosition};
-use stamp_lake::{Checkpoint, LakeError};
+use stamp_lake::{Checkpoint, LakeError, Snapshot};
 use stamp_model::{AppId, PartitionId, START};
 use stamp_resilience::{GaveUp, idempotent};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,23 @@ pub(crate) struct Start {
 }
 
 /// The lowest and the highest mark of each partition over all tables.
-pub(crate) type MarkRange = BTreeMap<AppId, (i64, i64)>;
+#[derive(Debug)]
+pub(crate) struct Marks {
+    pub(crate) range: BTreeMap<AppId, (i64, i64)>,
+    /// Whether every table could be read.
+    pub(crate) complete: bool,
+}
+
+impl Marks {
+    pub(crate) fn add(&mut self, snapshot: &Snapshot, apps: &[AppId]) {
+        for app in apps {
+            if let Some(mark) = snapshot.mark(app) {
+                let range = self.range.entry(app.clone()).or_insert((mark, mark));
+                *range = (range.0.min(mark), range.1.max(mark));
+            }
+        }
+    }
+}
 
 pub(crate) async fn find_start<H: EventHub>(
     shared: &Shared<H>,
@@ -59,15 +75,19 @@ pub(crate) async fn find_start<H: EventHub>(
         })
         .await
         .map_err(StartError::Hub)?;
-    let mut start = match usable_checkpoint(shared, partition, &hub, stop).await? {
-        Some(checkpoint) => after(
-            Position {
-                sequence: checkpoint.sequence,
-                offset: checkpoint.offset.into(),
-            },
-            &hub,
-        ),
-        None => without_checkpoint(shared, partition, app, &hub, stop).await?,
+    let mut start = match read_hint(shared, partition, &hub, stop).await? {
+        Hint::At(checkpoint) => {
+            let offset = checkpoint.offset.into();
+            after(
+                Position {
+                    sequence: checkpoint.sequence,
+                    offset,
+                },
+                &hub,
+            )
+        }
+        Hint::Absent => from_marks(shared, partition, app, &hub, true).await,
+        Hint::Unusable => from_marks(shared, partition, app, &hub, false).await,
     };
     start.settled =
         quarantined_above(shared, partition, app, start.position.sequence, stop).await?;
@@ -87,58 +107,98 @@ fn after(position: Position, hub: &PartitionProperties) -> Start {
     }
 }
 
-/// The checkpoint, unless it is absent, unreadable or not of this hub.
-async fn usable_checkpoint<H: EventHub>(
+/// What the checkpoint blob is good for.
+enum Hint {
+    /// There is none.
+    Absent,
+    /// There was one that says nothing about this hub; it is out of the way now.
+    Unusable,
+    /// Start here.
+    At(Checkpoint),
+}
+
+async fn read_hint<H: EventHub>(
     shared: &Shared<H>,
     partition: PartitionId,
     hub: &PartitionProperties,
     stop: &CancellationToken,
-) -> Result<Option<Checkpoint>, StartError> {
+) -> Result<Hint, StartError> {
     let read = shared
         .store_peer
         .run(idempotent("checkpoint.read"), stop, |_| {
             shared.checkpoints.read(partition)
         })
         .await;
-    let checkpoint = match read {
-        Ok(checkpoint) => checkpoint,
+    let reason = match read {
+        Ok(None) => return Ok(Hint::Absent),
+        Ok(Some(checkpoint)) if is_of_this_hub(shared, &checkpoint, hub) => {
+            return Ok(Hint::At(checkpoint));
+        }
+        Ok(Some(checkpoint)) => {
+            tracing::error!(
+                %partition,
+                checkpoint = checkpoint.sequence,
+                hub_last = hub.last_sequence,
+                "the checkpoint is of another hub of this name, it is set aside"
+            );
+            "foreign"
+        }
         Err(GaveUp::Permanent {
             last: error @ LakeError::CorruptCheckpoint { .. },
             ..
         }) => {
-            tracing::error!(%partition, error = %crate::chain(&error), "the checkpoint is not readable, the tables' marks decide");
-            shared.metrics.checkpoint_unusable(partition, "corrupt");
-            return Ok(None);
+            tracing::error!(
+                %partition,
+                error = %crate::chain(&error),
+                "the checkpoint is not readable, it is set aside"
+            );
+            "corrupt"
         }
         Err(error) => return Err(StartError::Store(error)),
     };
-    let Some(checkpoint) = checkpoint else {
-        return Ok(None);
-    };
-    if checkpoint.sequence > hub.last_sequence {
-        tracing::error!(%partition, checkpoint = checkpoint.sequence, hub_last = hub.last_sequence, "the checkpoint is of another hub of this name, the tables' marks decide");
-        shared.metrics.checkpoint_unusable(partition, "foreign");
-        return Ok(None);
-    }
-    Ok(Some(checkpoint))
+    shared.metrics.checkpoint_unusable(partition, reason);
+    // Left where it is it would keep the right one from being written.
+    shared
+        .store_peer
+        .run(idempotent("checkpoint.set_aside"), stop, |_| {
+            shared.checkpoints.set_aside(partition)
+        })
+        .await
+        .map_err(StartError::Store)?;
+    Ok(Hint::Unusable)
 }
 
-async fn without_checkpoint<H: EventHub>(
+fn is_of_this_hub<H>(
+    shared: &Shared<H>,
+    checkpoint: &Checkpoint,
+    hub: &PartitionProperties,
+) -> bool {
+    let created = shared.identity.created_at_ms;
+    checkpoint.sequence <= hub.last_sequence
+        && checkpoint
+            .hub_created_at_ms
+            .is_none_or(|theirs| theirs == created)
+}
+
+/// The start without a usable checkpoint. `may_be_new`: whether the partition may never have been
+/// read before.
+async fn from_marks<H: EventHub>(
     shared: &Shared<H>,
     partition: PartitionId,
     app: &AppId,
     hub: &PartitionProperties,
-    stop: &CancellationToken,
-) -> Result<Start, StartError> {
-    let marks = shared.marks(stop).await.map_err(StartError::Store)?;
-    let known = marks.get(app);
+    may_be_new: bool,
+) -> Start {
+    let marks = shared.marks().await;
+    let known = marks.range.get(app);
     match (known, shared.config.start) {
-        (None, StartPolicy::Latest) => {
+        // "Latest" is only for a partition that surely was never read.
+        (None, StartPolicy::Latest) if may_be_new && marks.complete => {
             let position = Position {
                 sequence: hub.last_sequence,
                 offset: hub.last_offset.clone(),
             };
-            Ok(after(position, hub))
+            after(position, hub)
         }
         (known, _) => {
             if let Some((low, high)) = known {
@@ -150,7 +210,7 @@ async fn without_checkpoint<H: EventHub>(
             let gap = known
                 .map(|&(low, _)| low + 1)
                 .filter(|&next| hub.begin_sequence > next);
-            Ok(Start {
+            Start {
                 from: StartPosition::Earliest,
                 position: Position {
                     sequence: gap.map_or(START, |first| first - 1),
@@ -160,7 +220,7 @@ async fn without_checkpoint<H: EventHub>(
                 fresh_above: hub.last_sequence,
                 settled: BTreeSet::new(),
                 gap: gap.map(|first| (first, hub.begin_sequence - 1, hub.last_enqueued_at_us)),
-            })
+            }
         }
     }
 }

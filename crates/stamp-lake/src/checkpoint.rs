@@ -2,9 +2,10 @@
 //!
 //! `{namespace}/{hub}/{consumer group}/checkpoint/{partition}`, names in lower case, an empty
 //! body and the metadata `sequencenumber` and `offset`. Another SDK can take over from them, and
-//! KEDA's `blobMetadata` strategy reads the lag from them.
+//! KEDA's `blobMetadata` strategy reads the lag from them. A third key, `hubcreatedatms`, tells a
+//! hub that was deleted and made again from its predecessor; others may leave it out.
 //!
-//! Local files have no metadata: there the body is a small JSON object with the same two keys,
+//! Local files have no metadata: there the body is a small JSON object with the same keys,
 //! and the compare-and-set is none, so **one process only** may write checkpoints to local files.
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::error::Attempt;
 
 const SEQUENCE: &str = "sequencenumber";
 const OFFSET: &str = "offset";
+const HUB_CREATED: &str = "hubcreatedatms";
 
 /// Longest body of a checkpoint that is looked at.
 const BODY_BYTES_MAX: u64 = 4_096;
@@ -32,6 +34,17 @@ pub struct Checkpoint {
     pub sequence: i64,
     /// The broker's offset of the same event; empty when it is not known.
     pub offset: String,
+    /// When the hub of this position was created, milliseconds since 1970 UTC; `None` in
+    /// checkpoints that another SDK wrote.
+    pub hub_created_at_ms: Option<i64>,
+}
+
+impl Checkpoint {
+    /// Whether both are surely of different hubs that had the same name.
+    #[must_use]
+    pub fn is_of_another_hub(&self, other: &Self) -> bool {
+        matches!((self.hub_created_at_ms, other.hub_created_at_ms), (Some(a), Some(b)) if a != b)
+    }
 }
 
 /// What [`Checkpoints::advance`] found.
@@ -86,7 +99,8 @@ impl Checkpoints {
     }
 
     /// Moves the checkpoint of `partition` forward to `to`; never back. One read, and one
-    /// conditional write when there is something to do.
+    /// conditional write when there is something to do. A checkpoint of an earlier hub of the same
+    /// name is replaced, wherever it is.
     ///
     /// Not cancel-safe: it may be written or not; both are legal, as a checkpoint is a hint.
     ///
@@ -102,7 +116,10 @@ impl Checkpoints {
     ) -> Result<Advanced, LakeError> {
         let found = self.find(partition).await?;
         let mode = match found {
-            Some(found) if found.checkpoint.sequence >= to.sequence => {
+            Some(found)
+                if found.checkpoint.sequence >= to.sequence
+                    && !found.checkpoint.is_of_another_hub(to) =>
+            {
                 return Ok(Advanced::Already {
                     sequence: found.checkpoint.sequence,
                 });
@@ -200,11 +217,13 @@ impl Checkpoints {
         }
         Ok(match self.keep {
             Keep::Metadata => {
+                let created = to.hub_created_at_ms.map(|ms| (HUB_CREATED, ms.to_string()));
                 let attributes = [
                     (SEQUENCE, to.sequence.to_string()),
                     (OFFSET, to.offset.clone()),
                 ]
                 .into_iter()
+                .chain(created)
                 .map(|(key, value)| (Attribute::Metadata(key.into()), AttributeValue::from(value)));
                 let options = PutOptions {
                     mode,
@@ -214,7 +233,11 @@ impl Checkpoints {
                 (PutPayload::new(), options)
             }
             Keep::Body => {
-                let body = serde_json::json!({ SEQUENCE: to.sequence, OFFSET: to.offset });
+                let body = serde_json::json!({
+                    SEQUENCE: to.sequence,
+                    OFFSET: to.offset,
+                    HUB_CREATED: to.hub_created_at_ms,
+                });
                 // A local file is replaced as a whole, but not compared with what was read.
                 let mode = match mode {
                     PutMode::Create => PutMode::Create,
@@ -248,6 +271,7 @@ fn from_metadata(attributes: &Attributes) -> Result<Checkpoint, String> {
     checked(
         sequence.parse().map_err(|_| sequence.clone())?,
         get(OFFSET).unwrap_or_default(),
+        get(HUB_CREATED).and_then(|text| text.parse().ok()),
     )
 }
 
@@ -256,15 +280,24 @@ fn from_body(body: &[u8]) -> Result<Checkpoint, String> {
     let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| corrupt())?;
     let sequence = value.get(SEQUENCE).and_then(serde_json::Value::as_i64);
     let offset = value.get(OFFSET).and_then(serde_json::Value::as_str);
+    let created = value.get(HUB_CREATED).and_then(serde_json::Value::as_i64);
     match (sequence, offset) {
-        (Some(sequence), Some(offset)) => checked(sequence, offset.to_owned()),
+        (Some(sequence), Some(offset)) => checked(sequence, offset.to_owned(), created),
         _ => Err(corrupt()),
     }
 }
 
-fn checked(sequence: i64, offset: String) -> Result<Checkpoint, String> {
+fn checked(
+    sequence: i64,
+    offset: String,
+    hub_created_at_ms: Option<i64>,
+) -> Result<Checkpoint, String> {
     if sequence >= START {
-        Ok(Checkpoint { sequence, offset })
+        Ok(Checkpoint {
+            sequence,
+            offset,
+            hub_created_at_ms,
+        })
     } else {
         Err(sequence.to_string())
     }

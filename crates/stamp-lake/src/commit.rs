@@ -13,7 +13,8 @@ use delta_kernel::transaction::{
     BoundWriteContext, CommitResult, CommittedTransaction, Transaction, UpdateTableOperation,
 };
 use delta_kernel::{
-    Engine as EngineTrait, FileMeta, FilteredEngineData, KernelResult, KernelResultIterator,
+    Engine as EngineTrait, FileMeta, FilteredEngineData, KernelError, KernelResult,
+    KernelResultIterator,
 };
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
@@ -44,30 +45,32 @@ pub(crate) fn append(
         return Err(inner.reading("append to").broken(reason));
     }
     let marks = marks_after(inner, at, marks)?;
-    let sent = Arc::new(AtomicBool::new(false));
-    let committed = commit(inner, at, files, &marks, &sent).map_err(|error| {
-        // Before the log entry is sent nothing can have happened; after it, everything can.
-        let attempt = if sent.load(Ordering::Acquire) {
-            Attempt::once("append to", &inner.url)
-        } else {
-            inner.reading("append to")
-        };
-        match attempt.kernel_failed(error) {
-            // A lost race has an answer of its own, so a conflict here is about something else.
-            LakeError::Conflict { .. } | LakeError::Broken { .. }
-                if sent.load(Ordering::Acquire) =>
-            {
-                Attempt::once("append to", &inner.url).unknown("the commit ended without an answer")
-            }
-            error => error,
-        }
-    })?;
+    let progress = Arc::new(Progress::default());
+    let committed = commit(inner, at, files, &marks, &progress)
+        .map_err(|error| sort_failure(inner, error, &progress))?;
     let Some(committed) = committed else {
         return Err(Attempt::once("append to", &inner.url).conflict());
     };
     let snapshot = after_commit(inner, at, &committed, marks)?;
     inner.saw(&snapshot);
     Ok(snapshot)
+}
+
+/// Before the log entry is sent nothing can have happened; after it, everything can.
+fn sort_failure(inner: &Inner, error: KernelError, progress: &Progress) -> LakeError {
+    if !progress.sent.load(Ordering::Acquire) {
+        return inner.reading("append to").kernel_failed(error);
+    }
+    let attempt = Attempt::once("append to", &inner.url);
+    if progress.done.load(Ordering::Acquire) {
+        return attempt.unknown(error);
+    }
+    match attempt.clone().kernel_failed(error) {
+        // A lost race has an answer of its own and is no error here.
+        LakeError::Broken { source, .. } => attempt.unknown(source),
+        LakeError::Conflict { .. } => attempt.unknown("an answer that fits no question"),
+        error => error,
+    }
 }
 
 /// **The guard.** The table library writes a lower transaction version without a word, which
@@ -99,7 +102,7 @@ fn commit(
     at: &Snapshot,
     files: &[DataFile],
     marks: &BTreeMap<String, i64>,
-    sent: &Arc<AtomicBool>,
+    progress: &Arc<Progress>,
 ) -> KernelResult<Option<CommittedTransaction>> {
     let engine = inner.shared.engine.as_ref();
     let mut change = Arc::clone(&at.kernel).update_table(
@@ -115,7 +118,7 @@ fn commit(
     }
     let committer = WatchedCommitter {
         inner: FileSystemCommitter::new(),
-        sent: Arc::clone(sent),
+        progress: Arc::clone(progress),
     };
     let mut transaction = change.build(engine, Box::new(committer))?;
     add_files(at, &mut transaction, files)?;
@@ -204,11 +207,20 @@ fn sum_up_log(
     }
 }
 
-/// Notes that the log entry was handed to the store.
+/// How far a commit got.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The log entry was handed to the store.
+    sent: AtomicBool,
+    /// The store said that it is there.
+    done: AtomicBool,
+}
+
+/// Notes how far a commit gets.
 #[derive(Debug)]
 struct WatchedCommitter {
     inner: FileSystemCommitter,
-    sent: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 impl Committer for WatchedCommitter {
@@ -218,8 +230,12 @@ impl Committer for WatchedCommitter {
         actions: KernelResultIterator<'_, FilteredEngineData>,
         metadata: CommitMetadata,
     ) -> KernelResult<CommitResponse> {
-        self.sent.store(true, Ordering::Release);
-        self.inner.commit(engine, actions, metadata)
+        self.progress.sent.store(true, Ordering::Release);
+        let response = self.inner.commit(engine, actions, metadata)?;
+        if matches!(response, CommitResponse::Committed { .. }) {
+            self.progress.done.store(true, Ordering::Release);
+        }
+        Ok(response)
     }
 
     fn is_catalog_committer(&self) -> bool {

@@ -38,6 +38,7 @@ async fn the_blob_is_as_the_azure_sdks_write_it() {
     let to = Checkpoint {
         sequence: 78,
         offset: "4294968792".into(),
+        hub_created_at_ms: None,
     };
 
     group(&store, Keep::Metadata)
@@ -73,6 +74,7 @@ async fn what_another_sdk_wrote_is_read() {
     let expected = Checkpoint {
         sequence: 12,
         offset: "900".into(),
+        hub_created_at_ms: None,
     };
     assert_eq!(found, Some(expected));
 }
@@ -96,6 +98,7 @@ async fn a_corrupt_blob_is_named_kept_and_never_overwritten() {
         let to = Checkpoint {
             sequence: 100,
             offset: "1".into(),
+            hub_created_at_ms: None,
         };
 
         for error in [
@@ -146,6 +149,7 @@ async fn an_offset_that_no_header_can_hold_is_refused() {
     let to = Checkpoint {
         sequence: 1,
         offset: "a\r\nb".into(),
+        hub_created_at_ms: None,
     };
     let error = group(&memory(), Keep::Metadata)
         .advance(partition(), &to)

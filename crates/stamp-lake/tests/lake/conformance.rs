@@ -79,6 +79,7 @@ promises!(
     tables::a_mark_alone_can_be_committed,
     tables::every_table_of_a_lake_takes_rows,
     checkpoints::a_checkpoint_only_moves_forward,
+    checkpoints::a_hub_that_was_made_again_starts_its_checkpoint_again,
     checkpoints::names_are_in_lower_case_and_groups_are_apart,
     checkpoints::a_lost_reply_is_unknown_and_found_by_reading,
 );

@@ -105,7 +105,7 @@ proptest! {
     fn checkpoints_stay_below_their_group(names in prop::array::uniform3("\\PC{1,12}|\\.\\.|\\.|a/b|%2e%2e")) {
         let paths = asked(|lake| async move {
             let group = lake.checkpoints(&names[0], &names[1], &names[2]);
-            let to = stamp_lake::Checkpoint { sequence: 1, offset: "7".into() };
+            let to = stamp_lake::Checkpoint { sequence: 1, offset: "7".into(), hub_created_at_ms: None };
             group.advance(partition(9), &to).await.unwrap();
             assert_eq!(group.read(partition(9)).await.unwrap(), Some(to));
         });

@@ -116,6 +116,7 @@ async fn a_busy_store_is_asked_once_and_its_pause_is_passed_on() {
     let to = Checkpoint {
         sequence: 1,
         offset: "1".into(),
+        hub_created_at_ms: None,
     };
 
     let error = server.lake.probe().await.unwrap_err();
@@ -199,6 +200,7 @@ async fn a_checkpoint_that_gets_a_busy_answer_is_sent_once_and_unknown() {
     let to = Checkpoint {
         sequence: 1,
         offset: "1".into(),
+        hub_created_at_ms: None,
     };
 
     let checkpoints = server.lake.checkpoints("n", "h", "g");

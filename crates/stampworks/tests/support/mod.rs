@@ -13,9 +13,9 @@ use stamp_lake::{Columns, Lake};
 use stamp_model::{HubStamp, MessageSource, TenantId};
 
 /// Longest wait for a process to say or do what it must.
-pub const PROCESS_MAX: Duration = Duration::from_secs(120);
+pub(crate) const PROCESS_MAX: Duration = Duration::from_secs(120);
 
-pub const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
 version = 1
 [event-time]
 path = "ts"
@@ -29,7 +29,7 @@ max = 1000.0
 "#;
 
 /// One hub called `telemetry`.
-pub async fn emulator(partitions: u32) -> EventHubsEmulator {
+pub(crate) async fn emulator(partitions: u32) -> EventHubsEmulator {
     let hub = HubConfig {
         name: "telemetry".into(),
         partitions,
@@ -45,13 +45,13 @@ pub async fn emulator(partitions: u32) -> EventHubsEmulator {
 
 /// What becomes of a message of [`publish`], by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub(crate) enum Fate {
     Reading,
     Rejected,
     Quarantined,
 }
 
-pub fn fate(number: u64) -> Fate {
+pub(crate) fn fate(number: u64) -> Fate {
     match number % 20 {
         7 => Fate::Rejected,
         13 => Fate::Quarantined,
@@ -60,7 +60,7 @@ pub fn fate(number: u64) -> Fate {
 }
 
 /// Publishes message `number` of ten devices; its value is its number modulo 1,000.
-pub fn publish(hub: &Hub, number: u64) {
+pub(crate) fn publish(hub: &Hub, number: u64) {
     let value = match fate(number) {
         Fate::Rejected => "99999".to_owned(),
         Fate::Reading | Fate::Quarantined => (number % 1_000).to_string(),
@@ -85,7 +85,7 @@ pub fn publish(hub: &Hub, number: u64) {
 }
 
 /// Writes a stamp's configuration with one tenant, `contoso`, whose devices are `d-*`.
-pub fn write_config(folder: &Path, endpoint: &str, store: &str, more: &str) -> PathBuf {
+pub(crate) fn write_config(folder: &Path, endpoint: &str, store: &str, more: &str) -> PathBuf {
     std::fs::write(folder.join("contoso.toml"), SCHEMA).unwrap();
     let text = format!(
         r#"
@@ -117,14 +117,14 @@ devices = ["d-*"]
 }
 
 /// A running `stampworks consume`. Killed when dropped.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Service {
-    pub fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
             .args(["consume", "--config"])
             .arg(config)
@@ -150,7 +150,7 @@ impl Service {
     }
 
     /// Reads log lines for `time`, or until the process ends.
-    pub fn watch(&mut self, time: Duration) {
+    pub(crate) fn watch(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while let Ok(line) = self
             .lines
@@ -162,7 +162,7 @@ impl Service {
 
     /// Reads log lines until one holds `text`.
     #[track_caller]
-    pub fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) {
         let until = Instant::now() + PROCESS_MAX;
         loop {
             match self
@@ -184,14 +184,14 @@ impl Service {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and the log.
     #[track_caller]
-    pub fn terminate(mut self) -> (ExitStatus, String) {
+    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -205,7 +205,7 @@ impl Service {
 
     /// Waits for the end, and the log.
     #[track_caller]
-    pub fn ended(&mut self) -> (ExitStatus, String) {
+    pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
         let until = Instant::now() + PROCESS_MAX;
         loop {
             match self
@@ -230,15 +230,15 @@ impl Drop for Service {
 
 /// Every event of every table, with the number of its rows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tables {
-    pub readings: BTreeMap<(i64, i64), u64>,
-    pub rejected: BTreeMap<(i64, i64), u64>,
-    pub quarantine: BTreeMap<(i64, i64), u64>,
+pub(crate) struct Tables {
+    pub(crate) readings: BTreeMap<(i64, i64), u64>,
+    pub(crate) rejected: BTreeMap<(i64, i64), u64>,
+    pub(crate) quarantine: BTreeMap<(i64, i64), u64>,
     /// Values that the rollups count.
-    pub rolled_up: i64,
+    pub(crate) rolled_up: i64,
 }
 
-pub async fn read_tables(lake: &Lake) -> Tables {
+pub(crate) async fn read_tables(lake: &Lake) -> Tables {
     let tenant = lake.tenant(&TenantId::parse("contoso").unwrap());
     let schema = stamp_schema::Schema::parse(SCHEMA).unwrap();
     let mut tables = Tables::default();
@@ -279,7 +279,7 @@ pub async fn read_tables(lake: &Lake) -> Tables {
 }
 
 /// What the tables must hold after `sent` messages of [`publish`] to `partitions` partitions.
-pub fn expected(sent: u64, partitions: u32) -> Tables {
+pub(crate) fn expected(sent: u64, partitions: u32) -> Tables {
     let mut tables = Tables::default();
     for number in 0..sent {
         let (partition, sequence) = (
@@ -304,7 +304,7 @@ pub fn expected(sent: u64, partitions: u32) -> Tables {
 
 /// Fails with a short text instead of thousands of rows.
 #[track_caller]
-pub fn assert_tables(found: &Tables, expected: &Tables) {
+pub(crate) fn assert_tables(found: &Tables, expected: &Tables) {
     for (name, found, expected) in [
         ("readings", &found.readings, &expected.readings),
         ("rejected", &found.rejected, &expected.rejected),

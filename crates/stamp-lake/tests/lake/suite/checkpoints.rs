@@ -11,6 +11,7 @@ use super::partition;
 /// Every promise of every store.
 pub(crate) async fn all(lake: &Lake) {
     a_checkpoint_only_moves_forward(lake).await;
+    a_hub_that_was_made_again_starts_its_checkpoint_again(lake).await;
     names_are_in_lower_case_and_groups_are_apart(lake).await;
     a_lost_reply_is_unknown_and_found_by_reading(lake).await;
 }
@@ -28,7 +29,29 @@ fn at(sequence: i64) -> Checkpoint {
     Checkpoint {
         sequence,
         offset: (sequence * 312).to_string(),
+        hub_created_at_ms: Some(1),
     }
+}
+
+pub(crate) async fn a_hub_that_was_made_again_starts_its_checkpoint_again(lake: &Lake) {
+    let group = group(lake, "again");
+    group.advance(partition(0), &at(100)).await.unwrap();
+
+    let again = Checkpoint {
+        hub_created_at_ms: Some(2),
+        ..at(3)
+    };
+    let moved = group.advance(partition(0), &again).await.unwrap();
+
+    assert_eq!(moved, Advanced::Moved);
+    assert_eq!(group.read(partition(0)).await.unwrap(), Some(again.clone()));
+    // Another SDK does not say which hub it means: its position still never goes back.
+    let theirs = Checkpoint {
+        hub_created_at_ms: None,
+        ..at(2)
+    };
+    let stays = group.advance(partition(0), &theirs).await.unwrap();
+    assert_eq!(stays, Advanced::Already { sequence: 3 });
 }
 
 pub(crate) async fn a_checkpoint_only_moves_forward(lake: &Lake) {

@@ -1,7 +1,9 @@
 //! Encoding of readings: nanoseconds and bytes an event.
 //!
-//! Readings as ten thousand devices send them: five metrics with two decimals, three texts, one
-//! reading a minute each, in the order they arrive at one partition.
+//! Readings as ten thousand devices send them: five metrics with two decimals that swing over the
+//! hour and flicker by a tenth, three texts that hardly change, one reading a minute on the
+//! second, taken by the hub some hundred milliseconds later, in the order they arrive at one
+//! partition. The flicker and the hub's delay are random: they decide most of the size.
 
 #![expect(
     clippy::unwrap_used,
@@ -41,11 +43,11 @@ fn shape() -> Shape {
     Shape { fields }
 }
 
-/// A device's metric: a level of its own, a daily swing and some noise, to two decimals.
+/// A device's metric: a level of its own, a swing over the hours and some flicker, to two decimals.
 fn value(device: u32, metric: u32, round: u32, noise: u64) -> f64 {
     let level = f64::from(device % 200) / 10.0 + f64::from(metric) * 25.0;
     let swing = (f64::from(round) / 60.0 + f64::from(device)).sin() * 3.0;
-    let noise = f64::from(u32::try_from(noise % 100).unwrap()) / 100.0;
+    let noise = f64::from(u32::try_from(noise % 21).unwrap()) / 100.0;
     ((level + swing + noise) * 100.0).round() / 100.0
 }
 
@@ -58,16 +60,12 @@ fn readings() -> Readings {
         noise ^= noise << 13;
         noise ^= noise >> 7;
         noise ^= noise << 17;
-        let jitter = i64::try_from(noise % 900_000).unwrap();
-        let ts = START_US + i64::from(round) * 60_000_000 + i64::from(device) * 5_900 + jitter;
-        let key = readings
-            .devices
-            .intern(&format!("line-{:03}-press-{device:05}", device % 97));
-        readings.device.push(key);
-        readings.ts_us.push(ts / 1_000 * 1_000);
-        readings
-            .enqueued_at_us
-            .push(ts / 1_000 * 1_000 + 120_000 + jitter % 50_000 / 1_000 * 1_000);
+        let ts = START_US + i64::from(round) * 60_000_000 + i64::from(device / 170) * 1_000_000;
+        let delay_us = 80_000 + i64::try_from(noise % 60).unwrap() * 1_000;
+        let id = format!("line-{:03}-press-{device:05}", device % 97);
+        readings.device.push(readings.devices.intern(&id));
+        readings.ts_us.push(ts);
+        readings.enqueued_at_us.push(ts + delay_us);
         readings.late.push(noise.is_multiple_of(100));
         readings.clock_suspect.push(false);
         readings.sequence.push(1_000_000 + i64::from(i));
@@ -77,10 +75,8 @@ fn readings() -> Readings {
                     values.push(value(device, metric, round, noise >> (metric * 7)))
                 }
                 Values::String { texts, keys } => {
-                    let text = format!(
-                        "value-{metric}-{}",
-                        (u64::from(device) + (noise >> 60)) % 12
-                    );
+                    let changed = u64::from((noise >> metric).is_multiple_of(100));
+                    let text = format!("value-{metric}-{}", (u64::from(device) + changed) % 12);
                     keys.push(texts.intern(&text));
                 }
                 _ => unreachable!("the shape has floats and texts"),

@@ -20,7 +20,7 @@ use crate::LakeError;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreConfig {
     /// The root: `file:///absolute/folder`, `memory:` (gone when the process ends) or
-    /// `az://account/container/prefix`. KEDA reads checkpoints at the top of a container only:
+    /// `az://account/container/prefix`; no percent sign in it. KEDA reads checkpoints at the top of a container only:
     /// when it scales this stamp, use a URL without a prefix for them.
     pub url: String,
     /// Only for `az`: the service's address when it is not the public cloud's, with the account

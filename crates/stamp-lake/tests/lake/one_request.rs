@@ -194,6 +194,27 @@ async fn a_commit_that_gets_a_busy_answer_is_sent_once_and_unknown() {
     );
 }
 
+fn no_permission(line: &str) -> String {
+    if line.starts_with("PUT") {
+        let code = "x-ms-error-code: AuthorizationPermissionMismatch\r\n";
+        response("403 Forbidden", code, "")
+    } else {
+        no_writes(line)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_denied_is_known_not_to_be_done() {
+    let server = Server::start(no_permission).await;
+
+    let error = readings_table(&server.lake, "acme")
+        .load()
+        .await
+        .unwrap_err();
+
+    assert!(matches!(error, LakeError::Denied { .. }), "{error:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_gets_a_busy_answer_is_sent_once_and_unknown() {
     let server = Server::start(no_writes).await;

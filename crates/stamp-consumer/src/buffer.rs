@@ -17,6 +17,8 @@ pub(crate) struct Position {
     pub sequence: i64,
     /// The broker's offset of that event.
     pub offset: Text,
+    /// The hub's enqueued time of that event in microseconds; `None` before one was read.
+    pub enqueued_at_us: Option<i64>,
 }
 
 /// Rows between two positions of a partition.
@@ -207,6 +209,7 @@ mod tests {
         Position {
             sequence,
             offset: sequence.to_string().into(),
+            enqueued_at_us: None,
         }
     }
 

@@ -50,6 +50,20 @@ pub struct Parts<H> {
     pub observer: Arc<dyn Observer>,
     /// Seed of every pause.
     pub seed: u64,
+    /// The wall clock, for how old the oldest unread event is. Nothing in the tables depends on it.
+    pub clock: Clock,
+}
+
+/// Microseconds since 1970 UTC.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The machine's own time as a [`Clock`].
+#[must_use]
+pub fn wall_clock() -> Clock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Why a consumer could not start, or ended.
@@ -205,6 +219,7 @@ impl<H: EventHub> Consumer<H> {
         });
         let HubProperties { identity, .. } = properties;
         let buffer_max = usize::try_from(config.consumer.buffer_max.as_u64()).unwrap_or(usize::MAX);
+        parts.metrics.buffer_limit(buffer_max as u64);
         let checkpoints = parts.lake.checkpoints(
             &identity.namespace,
             &identity.hub,
@@ -232,6 +247,7 @@ impl<H: EventHub> Consumer<H> {
                 metrics: parts.metrics,
                 progress: Progress::default(),
                 marks: OnceCell::new(),
+                clock: parts.clock,
             }),
         })
     }

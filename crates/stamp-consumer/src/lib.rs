@@ -27,7 +27,9 @@ pub use config::{
     ConsumerConfig, GapPolicy, LogFormat, ReadConfig, ResilienceConfig, RollupConfig, StartPolicy,
     TelemetryConfig, TenancyConfig, TenantConfig,
 };
-pub use consumer::{Consumer, ConsumerError, Parts, TenantPlan, check_directory, plan_tenants};
+pub use consumer::{
+    Clock, Consumer, ConsumerError, Parts, TenantPlan, check_directory, plan_tenants, wall_clock,
+};
 pub use directory::{Directory, Route, TenantIndex};
 pub use error::ConfigError;
 pub use progress::{PartitionProgress, Progress};

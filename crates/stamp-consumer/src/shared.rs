@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stamp_eventhubs::{EventHub, StartPosition};
+use stamp_eventhubs::{EventHub, PartitionProperties, StartPosition};
 use stamp_lake::{Checkpoint, Checkpoints, LakeError, Table};
 use stamp_model::{AppId, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
 use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Flying, Position};
 use crate::config::ReadConfig;
+use crate::consumer::Clock;
 use crate::directory::Directory;
 use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
@@ -57,6 +58,7 @@ pub(crate) struct Shared<H> {
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
     pub(crate) marks: OnceCell<Marks>,
+    pub(crate) clock: Clock,
 }
 
 impl<H: EventHub> Shared<H> {
@@ -202,6 +204,39 @@ impl<H: EventHub> Shared<H> {
             }
         }
         marks
+    }
+
+    /// How far a partition is behind the hub, and how long its unsettled events are still there.
+    pub(crate) fn report_lag(
+        &self,
+        partition: PartitionId,
+        read: &Position,
+        settled: &Position,
+        reach: &PartitionProperties,
+    ) {
+        let now_us = (self.clock)();
+        let age = |position: &Position| {
+            let at_us = position.enqueued_at_us.unwrap_or(now_us);
+            Duration::from_micros(u64::try_from(now_us - at_us).unwrap_or(0))
+        };
+        let behind = u64::try_from(reach.last_sequence - read.sequence).unwrap_or(0);
+        let lag = if behind == 0 {
+            Duration::ZERO
+        } else {
+            age(read)
+        };
+        self.metrics.lag(partition, behind, lag);
+        let all_settled = settled.sequence >= reach.last_sequence;
+        let known = all_settled || settled.enqueued_at_us.is_some();
+        if let Some(retention) = self.config.hub_retention.filter(|_| known) {
+            let oldest = if all_settled {
+                Duration::ZERO
+            } else {
+                age(settled)
+            };
+            self.metrics
+                .retention_headroom(partition, retention.saturating_sub(oldest));
+        }
     }
 
     pub(crate) fn report(

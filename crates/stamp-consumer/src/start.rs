@@ -82,6 +82,7 @@ pub(crate) async fn find_start<H: EventHub>(
                 Position {
                     sequence: checkpoint.sequence,
                     offset,
+                    enqueued_at_us: None,
                 },
                 &hub,
             )
@@ -197,6 +198,7 @@ async fn from_marks<H: EventHub>(
             let position = Position {
                 sequence: hub.last_sequence,
                 offset: hub.last_offset.clone(),
+                enqueued_at_us: None,
             };
             after(position, hub)
         }
@@ -215,6 +217,7 @@ async fn from_marks<H: EventHub>(
                 position: Position {
                     sequence: gap.map_or(START, |first| first - 1),
                     offset: "".into(),
+                    enqueued_at_us: None,
                 },
                 next: None,
                 fresh_above: hub.last_sequence,

@@ -5,30 +5,33 @@
 //! Nothing here retries: the retry layer runs around single operations, and what it gives up on is
 //! kept here and tried again later.
 
+mod accept;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use stamp_eventhubs::{EventHub, HubError};
-use stamp_model::{
-    AppId, BatchLimits, Event, EventBatch, GapRow, Invariant, PartitionId, QuarantineReason,
-};
+use stamp_eventhubs::{EventHub, HubError, PartitionProperties};
+use stamp_model::{AppId, BatchLimits, Event, EventBatch, Invariant, PartitionId};
 use stamp_resilience::GaveUp;
 use stamp_schema::Decoder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::buffer::{Lane, Position, Rows};
+use crate::buffer::{Lane, Position};
 use crate::commit::CommitFailure;
-use crate::config::GapPolicy;
-use crate::directory::{Route, TenantIndex};
+use crate::directory::TenantIndex;
 use crate::flush::Flushed;
 use crate::memory::Charge;
-use crate::raw::{quarantined, rejected};
 use crate::reader::{Reader, Step};
 use crate::shared::Shared;
 use crate::start::{Start, StartError, find_start};
 use crate::tally::Tally;
+
+/// How often the hub is asked how far a partition reaches. Event Hubs allows 50 such calls a second
+/// for a whole namespace; this is at most 3.2 for 32 partitions.
+const REACH_EVERY: Duration = Duration::from_secs(10);
 
 /// Whose lane. Tenants first, so that iteration ends with the stamp's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,13 +86,8 @@ enum Done {
     /// The rest after a flush that was given up is over.
     Rested(LaneId),
     Checkpoint(Position, bool),
-}
-
-/// Whether a tenant's lane takes another event.
-enum Room {
-    Free,
-    Full,
-    Overflow,
+    /// How far the partition reaches, when the hub said so.
+    Reach(Option<PartitionProperties>),
 }
 
 /// Reads one partition until told to stop.
@@ -107,6 +105,11 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     settled: BTreeSet<i64>,
     lanes: BTreeMap<LaneId, Lane>,
     decoders: BTreeMap<TenantIndex, Decoder>,
+    /// Bodies decoded so far by a learned shape, and by the general decoder.
+    decoded: (u64, u64),
+    /// Whether the hub is being asked how far the partition reaches, and when it was last.
+    asking: bool,
+    asked_at: Option<Instant>,
     /// Events that were pulled and not yet taken.
     carry: VecDeque<Event>,
     tasks: JoinSet<Done>,
@@ -125,7 +128,11 @@ impl<H: EventHub> PartitionWorker<H> {
             position: Position {
                 sequence: stamp_model::START,
                 offset: "".into(),
+                enqueued_at_us: None,
             },
+            decoded: (0, 0),
+            asking: false,
+            asked_at: None,
             next: None,
             fresh_above: i64::MAX,
             settled: BTreeSet::new(),
@@ -166,6 +173,7 @@ impl<H: EventHub> PartitionWorker<H> {
             let blocked = self.absorb()?;
             self.start_flushes();
             self.start_checkpoint();
+            self.ask_reach();
             self.report();
             let freed_account = self.shared.account.clone();
             let freed = freed_account.freed();
@@ -219,189 +227,6 @@ impl<H: EventHub> PartitionWorker<H> {
             self.shared.metrics.violated(Invariant::BatchAscends);
         }
         self.carry.extend(batch.events);
-    }
-
-    /// Takes what was pulled into the lanes; `true` when a lane has no room for the next event.
-    fn absorb(&mut self) -> Result<bool, WorkerError> {
-        let mut blocked = false;
-        while let Some(event) = self.carry.pop_front() {
-            if let Some(event) = self.accept(event)? {
-                self.carry.push_front(event);
-                blocked = true;
-                break;
-            }
-        }
-        for lane in self.tally.touched() {
-            if let Some(active) = self
-                .lanes
-                .get_mut(&lane)
-                .and_then(|lane| lane.active.as_mut())
-            {
-                active.recharge();
-            }
-        }
-        self.tally.publish(
-            &self.shared.metrics,
-            self.partition,
-            self.shared.directory.tenants(),
-        );
-        Ok(blocked)
-    }
-
-    /// Takes one event, or gives it back when its tenant has no room now.
-    fn accept(&mut self, event: Event) -> Result<Option<Event>, WorkerError> {
-        if event.sequence <= self.position.sequence {
-            self.tally.redelivered += 1;
-            return Ok(None);
-        }
-        if let Some(next) = self.next.filter(|&next| event.sequence > next) {
-            self.gap(next, event.sequence - 1, event.enqueued_at_us)?;
-        }
-        if self.settled.remove(&event.sequence) {
-            self.tally.settled += 1;
-        } else {
-            match self.shared.directory.route(&event) {
-                Route::Tenant(tenant) => match self.room(tenant, event.sequence) {
-                    Room::Free => self.take(tenant, &event),
-                    Room::Full => return Ok(Some(event)),
-                    Room::Overflow => self.overflow(tenant, &event),
-                },
-                Route::Quarantine {
-                    reason,
-                    detail,
-                    tenant,
-                } => {
-                    self.quarantine(&event, None, reason, detail, tenant);
-                }
-            }
-        }
-        self.position = Position {
-            sequence: event.sequence,
-            offset: event.offset,
-        };
-        self.next = Some(event.sequence + 1);
-        Ok(None)
-    }
-
-    fn room(&self, tenant: TenantIndex, sequence: i64) -> Room {
-        let Some(lane) = self.lanes.get(&LaneId::Tenant(tenant)) else {
-            return Room::Free;
-        };
-        let Some(flying) = &lane.flying else {
-            return Room::Free;
-        };
-        if lane.active_bytes() < self.shared.tenant_buffer_max {
-            return Room::Free;
-        }
-        let stalled =
-            flying.given_up > 0 || flying.since.elapsed() > self.shared.config.tenant_stall_max;
-        // An event that an earlier run may have written to the tenant's tables must not go to
-        // quarantine too: it waits until the tables can be asked.
-        let fresh =
-            sequence > self.fresh_above || lane.written.is_some_and(|written| sequence > written);
-        if stalled && fresh {
-            Room::Overflow
-        } else {
-            Room::Full
-        }
-    }
-
-    fn take(&mut self, tenant: TenantIndex, event: &Event) {
-        let shared = &self.shared;
-        let schema = &shared.tenants[tenant].schema;
-        let decoder = self
-            .decoders
-            .entry(tenant)
-            .or_insert_with(|| Decoder::new(schema.clone()));
-        let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
-        let partition = self.partition;
-        let active = lane.open(&shared.account, &self.position, Instant::now(), || {
-            Rows::new(Some(schema.shape()), partition)
-        });
-        active.last = event.sequence;
-        let Some(readings) = &mut active.rows.readings else {
-            return;
-        };
-        let from = readings.len();
-        match decoder.decode(event, readings) {
-            Ok(_rows) => {
-                let late = stamp_rollup::mark_late(readings, from, &shared.windows);
-                let suspect = readings.clock_suspect[from..]
-                    .iter()
-                    .filter(|&&s| s)
-                    .count();
-                self.tally.reading(tenant, late, suspect);
-            }
-            Err(rejection) => {
-                self.tally
-                    .rejected(tenant, rejection.code, &event.hub.source);
-                active.rows.push_raw(rejected(event, partition, rejection));
-            }
-        }
-    }
-
-    fn overflow(&mut self, tenant: TenantIndex, event: &Event) {
-        let id = self.shared.directory.tenants()[tenant].to_string();
-        let detail = format!("the store of {id} takes no rows and its buffer is full");
-        self.quarantine(
-            event,
-            Some(tenant),
-            QuarantineReason::TenantBacklog,
-            detail,
-            Some(id),
-        );
-    }
-
-    fn quarantine(
-        &mut self,
-        event: &Event,
-        known: Option<TenantIndex>,
-        reason: QuarantineReason,
-        detail: String,
-        tenant: Option<String>,
-    ) {
-        self.tally.quarantined(known, reason);
-        let row = quarantined(event, self.partition, reason, detail, tenant);
-        let active = self.stamp_lane();
-        active.last = event.sequence;
-        active.rows.push_raw(row);
-    }
-
-    fn stamp_lane(&mut self) -> &mut crate::buffer::Active {
-        let lane = self.lanes.entry(LaneId::Stamp).or_default();
-        let partition = self.partition;
-        lane.open(&self.shared.account, &self.position, Instant::now(), || {
-            Rows::new(None, partition)
-        })
-    }
-
-    /// Records lost sequence numbers. The position moves past them so that they are counted once.
-    fn gap(&mut self, first: i64, last: i64, next_enqueued_at_us: i64) -> Result<(), WorkerError> {
-        let partition = self.partition;
-        tracing::error!(%partition, first, last, "the hub lost events that were never read");
-        self.shared
-            .metrics
-            .gap(partition, u64::try_from(last - first + 1).unwrap_or(0));
-        self.tally.touch(LaneId::Stamp);
-        let active = self.stamp_lane();
-        active.last = last;
-        active.rows.gaps.push(GapRow {
-            partition,
-            sequence_first: first,
-            sequence_last: last,
-            next_enqueued_at_us,
-            reason: "retention",
-        });
-        self.position.sequence = last;
-        self.next = Some(last + 1);
-        match self.shared.config.on_gap {
-            GapPolicy::Continue => Ok(()),
-            GapPolicy::Stop => Err(WorkerError::Gap {
-                partition,
-                first,
-                last,
-            }),
-        }
     }
 
     /// Memory for one pull, or the largest buffer is flushed early and reading waits.
@@ -479,6 +304,14 @@ impl<H: EventHub> PartitionWorker<H> {
                     self.spawn_flush(id, sealed);
                 }
             }
+            Done::Reach(reach) => {
+                self.asking = false;
+                if let Some(reach) = reach {
+                    let settled = self.lowest();
+                    self.shared
+                        .report_lag(self.partition, &self.position, &settled, &reach);
+                }
+            }
             Done::Checkpoint(position, written) => {
                 self.checkpointing = false;
                 if written {
@@ -489,6 +322,25 @@ impl<H: EventHub> PartitionWorker<H> {
                 }
             }
         }
+    }
+
+    /// Asks the hub now and then how far the partition reaches, for the lag. One attempt: the next
+    /// one comes anyway, and nothing depends on it.
+    fn ask_reach(&mut self) {
+        let due = self.asked_at.is_none_or(|at| at.elapsed() >= REACH_EVERY);
+        if self.asking || !due {
+            return;
+        }
+        self.asking = true;
+        self.asked_at = Some(Instant::now());
+        let (shared, partition) = (self.shared.clone(), self.partition);
+        self.tasks.spawn(async move {
+            let reach = shared.hub.partition_properties(partition).await;
+            if let Err(error) = &reach {
+                tracing::debug!(%partition, error = %crate::chain(error), "lag is not known");
+            }
+            Done::Reach(reach.ok())
+        });
     }
 
     /// How far a checkpoint may go: before the first row that is not committed.

@@ -524,3 +524,22 @@ async fn memory_that_is_used_up_stops_reading_and_not_the_service() {
     let rows = stamp.rows("alpha", "rejected").await;
     assert_eq!((rows.len(), rows.values().sum::<u64>()), (2_000, 2_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn lag_and_what_is_left_of_the_retention_are_told() {
+    let hub = hub(1);
+    publish(&hub, 0..40);
+    let mut stamp = Stamp::new(&hub).with("hub-retention = \"1d\"");
+
+    let running = stamp.start().await;
+    running.until_settled(39).await;
+    let series = |name: &str| stamp.metric(&format!("{name}{{partition=\"0\",stamp=\"s-1\"}}"));
+    running
+        .until(|_| series("stamp_retention_headroom_seconds") > 86_399.0)
+        .await;
+    running.stop().await.unwrap();
+
+    assert!(series("stamp_lag_events").abs() < 0.5 && series("stamp_lag_seconds").abs() < 0.5);
+    let shapes = r#"stamp_decoded_bodies_total{path="general",stamp="s-1"}"#;
+    assert!(stamp.metric(shapes) > 0.0, "{}", stamp.registry.text());
+}

@@ -120,6 +120,7 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
         metrics,
         observer: Arc::new(observer),
         seed,
+        clock: stamp_consumer::wall_clock(),
     };
     let outcome = run_consumer(config, parts, &health, &stop).await;
     signalled.abort();

@@ -147,6 +147,7 @@ impl Stamp {
             metrics,
             observer: Arc::new(NoObserver),
             seed: 7,
+            clock: Arc::new(|| 1_795_521_600_000_000),
         };
         let stop = CancellationToken::new();
         let consumer = Consumer::open(&config, parts, &stop).await?;

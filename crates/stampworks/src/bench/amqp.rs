@@ -179,6 +179,7 @@ pub(super) async fn whole(
         metrics,
         observer: Arc::new(NoObserver),
         seed: 1,
+        clock: stamp_consumer::wall_clock(),
     };
     let stop = CancellationToken::new();
     let watch = Stopwatch::start(Scope::Process);

@@ -90,6 +90,7 @@ impl DemoStamp {
             metrics,
             observer: Arc::new(observer),
             seed: plan.seed,
+            clock: stamp_consumer::wall_clock(),
         };
         let consumer = Consumer::open(&config, parts, &stop).await?;
         let progress = consumer.progress();

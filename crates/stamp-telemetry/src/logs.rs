@@ -21,7 +21,8 @@ pub enum Format {
 
 /// Sends this process's logs to stderr.
 ///
-/// `filter` is a level with exceptions by module, such as `info,stamp_consumer=debug`.
+/// `filter` is a level with exceptions by module, such as `info,stamp_consumer=debug`. The table
+/// library is silent unless the filter names `delta_kernel`.
 ///
 /// # Errors
 /// [`TelemetryError::Filter`] when the filter cannot be read, [`TelemetryError::LogsInstalled`]
@@ -41,10 +42,18 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+    let refused = |source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,
-    })?;
+    };
+    // The table library says ERROR on ordinary paths, such as an attempt that is made again; what
+    // matters of it is the cause of an error of ours. A filter that names it has its way.
+    let quiet = if filter.contains("delta_kernel") {
+        ""
+    } else {
+        ",delta_kernel=off"
+    };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}")).map_err(refused)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);

@@ -8,6 +8,7 @@ use stamp_consumer::{Consumer, ConsumerConfig, LogFormat, Parts, plan_tenants};
 use stamp_eventhubs::AmqpHub;
 use stamp_lake::Lake;
 use stamp_telemetry::{Condition, Health, Metrics, Registry, RetryMetrics, logs, serve};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
@@ -73,6 +74,8 @@ fn open_lake(config: &ConsumerConfig) -> Result<Lake, Failure> {
 }
 
 async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure> {
+    // First of all: a stop in the middle of the start is a clean stop too.
+    let signals = StopSignals::watch()?;
     let telemetry = &config.telemetry;
     let format = match telemetry.log_format {
         LogFormat::Json => logs::Format::Json,
@@ -106,7 +109,7 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
     let signalled = tokio::spawn({
         let (stop, health) = (stop.clone(), health.clone());
         async move {
-            stop_signal().await;
+            signals.received().await;
             tracing::info!("asked to stop, draining");
             health.draining();
             stop.cancel();
@@ -149,20 +152,29 @@ async fn run_consumer(
     }
 }
 
-/// Returns when the process is asked to stop: SIGTERM, or Ctrl-C.
-pub(crate) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                biased;
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be watched, only Ctrl-C stops this process");
-            let _ = tokio::signal::ctrl_c().await;
+/// SIGTERM and Ctrl-C, watched from the moment this is made.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let watch = |kind| {
+            signal(kind).map_err(|cause| Failure::failed("signals cannot be watched", cause))
+        };
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when the process was asked to stop.
+    pub(crate) async fn received(mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -47,10 +47,15 @@ pub(crate) fn run(args: EmulateArgs) -> Result<(), Failure> {
 }
 
 async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
+    /// More than a generated event takes with its annotations.
+    const FILL_BYTES_MAX: u64 = 1_024;
     for hub in &mut args.hubs {
+        // What was asked for must not be gone before anybody has read it.
+        hub.retention.bytes_max = hub.retention.bytes_max.max(args.fill * FILL_BYTES_MAX);
         hub.consumer_groups
             .extend(args.consumer_groups.iter().cloned());
     }
+    let signals = crate::consume::StopSignals::watch()?;
     let names: Vec<String> = args.hubs.iter().map(|hub| hub.name.clone()).collect();
     let config = EmulatorConfig {
         listen: args.listen,
@@ -71,7 +76,7 @@ async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
         names.join(", "),
         emulator.address()
     ));
-    crate::consume::stop_signal().await;
+    signals.received().await;
     emulator.stop().await;
     Ok(())
 }

@@ -40,7 +40,7 @@ def tenant(root, metrics):
     connection.register("rollups", deltalake.DeltaTable(f"{root}/rollups").to_pyarrow_dataset())
     connection.execute(merge_view)
     sums = ", ".join(f"count({m}), coalesce(sum({m}), 0)" for m in metrics)
-    duck = connection.sql(f"SELECT {sums} FROM readings").fetchone()
+    duck = connection.sql(f"SELECT {sums} FROM readings").fetchall()[0]
     merged = dict(
         (metric, {"count": count, "sum": total})
         for metric, count, total in connection.sql(
@@ -56,15 +56,15 @@ def tenant(root, metrics):
             "pyarrow": arrow.num_rows,
             "deltalake": sum(table.get_add_actions(flatten=True)["num_records"].to_pylist()),
             "polars": lazy.select(polars.len()).collect().item(),
-            "duckdb": connection.sql("SELECT count(*) FROM readings").fetchone()[0],
+            "duckdb": connection.sql("SELECT count(*) FROM readings").fetchall()[0][0],
         },
         "events": connection.sql(
             "SELECT count(*) FROM (SELECT DISTINCT partition, sequence FROM readings)"
-        ).fetchone()[0],
-        "late": connection.sql("SELECT count(*) FROM readings WHERE late").fetchone()[0],
+        ).fetchall()[0][0],
+        "late": connection.sql("SELECT count(*) FROM readings WHERE late").fetchall()[0][0],
         "clock_suspect": connection.sql(
             "SELECT count(*) FROM readings WHERE clock_suspect"
-        ).fetchone()[0],
+        ).fetchall()[0][0],
         "metrics": {
             "pyarrow": {
                 m: {

@@ -154,7 +154,7 @@ impl Input {
             ),
         };
         let body = format!(
-            r#"{{"device":"device-{device:05}","tenant":"bench","ts":"{ts:.3}","seq":{round},"site":"plant-{:02}","line":"line-{}","fw":"2.{firmware}.1","pos":{{"lat":59.{:04},"lon":18.{:04}}},{metrics}}}"#,
+            r#"{{"device":"device-{device:05}","tenant":"contoso-eu","ts":"{ts:.3}","seq":{round},"site":"plant-{:02}","line":"line-{}","fw":"2.{firmware}.1","pos":{{"lat":59.{:04},"lon":18.{:04}}},"status":"nominal",{metrics}}}"#,
             device % 40,
             device % 7,
             device % 9_973,

@@ -118,7 +118,7 @@ impl Fleet {
         self.next = (at + 1) % self.devices.len();
         let kind = self.random.random_range(0..1_000_u32);
         self.devices[at].sent += 1;
-        let sent = match kind {
+        match kind {
             0..=4 => self.late(at, now),
             5..=7 => self.wrong_clock(at, now),
             8..=12 => {
@@ -144,8 +144,7 @@ impl Fleet {
             ),
             56..=61 => self.batch(at, now),
             _ => self.ordinary(at, now),
-        };
-        sent
+        }
     }
 
     fn reading(&self, at: usize, step: u64, ts: Timestamp) -> (String, Vec<(&'static str, f64)>) {

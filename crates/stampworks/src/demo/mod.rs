@@ -144,10 +144,11 @@ fn tables_folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
 async fn send(args: &DemoArgs, stamps: &mut [DemoStamp]) -> Result<(), Failure> {
     let bar = progress_bar(args);
     let stopped = CancellationToken::new();
+    let signals = crate::consume::StopSignals::watch()?;
     let watching = tokio::spawn({
         let stopped = stopped.clone();
         async move {
-            crate::consume::stop_signal().await;
+            signals.received().await;
             stopped.cancel();
         }
     });

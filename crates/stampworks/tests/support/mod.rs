@@ -116,7 +116,7 @@ devices = ["d-*"]
     file
 }
 
-/// A running `stampworks consume`. Killed when dropped.
+/// A running `stampworks consume`. Dropping it is SIGKILL.
 pub(crate) struct Service {
     child: Child,
     lines: Receiver<String>,
@@ -181,12 +181,6 @@ impl Service {
                 }
             }
         }
-    }
-
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 
     /// SIGTERM, and the log.
@@ -278,26 +272,24 @@ pub(crate) async fn read_tables(lake: &Lake) -> Tables {
     tables
 }
 
-/// What the tables must hold after `sent` messages of [`publish`] to `partitions` partitions.
-pub(crate) fn expected(sent: u64, partitions: u32) -> Tables {
+/// What the tables must hold of the messages of [`publish`] when each partition is settled up to
+/// the sequence number at its place.
+pub(crate) fn expected_up_to(settled: &[i64]) -> Tables {
     let mut tables = Tables::default();
-    for number in 0..sent {
-        let (partition, sequence) = (
-            number % u64::from(partitions),
-            number / u64::from(partitions),
-        );
-        let event = (
-            i64::try_from(partition).unwrap(),
-            i64::try_from(sequence).unwrap(),
-        );
-        match fate(number) {
-            Fate::Reading => {
-                tables.rolled_up += 1;
-                tables.readings.insert(event, 1)
-            }
-            Fate::Rejected => tables.rejected.insert(event, 1),
-            Fate::Quarantined => tables.quarantine.insert(event, 1),
-        };
+    let partitions = settled.len() as u64;
+    for (partition, &last) in settled.iter().enumerate() {
+        for sequence in 0..=last {
+            let number = u64::try_from(sequence).unwrap() * partitions + partition as u64;
+            let event = (i64::try_from(partition).unwrap(), sequence);
+            match fate(number) {
+                Fate::Reading => {
+                    tables.rolled_up += 1;
+                    tables.readings.insert(event, 1)
+                }
+                Fate::Rejected => tables.rejected.insert(event, 1),
+                Fate::Quarantined => tables.quarantine.insert(event, 1),
+            };
+        }
     }
     tables
 }

@@ -436,3 +436,100 @@ pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     }
     std::fs::read_to_string(path).map_err(refuse)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fenced TOML of docs/configuration.md.
+    fn documented() -> &'static str {
+        let text = include_str!("../../../docs/configuration.md");
+        let (_, after) = text.split_once("```toml\n").unwrap();
+        after.split_once("```").unwrap().0
+    }
+
+    fn parse(text: &str) -> Result<ConsumerConfig, ConfigError> {
+        ConsumerConfig::parse(text, Path::new("stamp.toml"))
+    }
+
+    #[test]
+    fn the_documented_configuration_is_a_good_one() {
+        let config = parse(documented()).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.tenants.len(), 2);
+    }
+
+    #[test]
+    fn the_documented_values_are_the_defaults_where_it_says_nothing_else() {
+        let documented = parse(documented()).unwrap().consumer;
+        let defaults = ReadConfig {
+            hub_retention: documented.hub_retention,
+            ..ReadConfig::default()
+        };
+        assert_eq!(format!("{documented:?}"), format!("{defaults:?}"));
+    }
+
+    /// Checks that a changed configuration is refused with all of `words`.
+    #[track_caller]
+    fn check_refused(from: &str, to: &str, words: &[&str]) {
+        assert!(
+            documented().contains(from),
+            "{from:?} is not in the example"
+        );
+        let text = documented().replacen(from, to, 1);
+        let error = parse(&text).and_then(|config| config.check()).unwrap_err();
+        let text = crate::chain(&error).to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_or_in_contradiction_is_refused_by_its_key() {
+        check_refused(
+            "buffer-max = \"256MiB\"",
+            "buffer-max = \"1MiB\"",
+            &["consumer.buffer-max"],
+        );
+        check_refused(
+            "flush-age = \"60s\"",
+            "flush-age = \"1ms\"",
+            &["consumer.flush-age"],
+        );
+        check_refused(
+            "flush-age = \"60s\"",
+            "flush-age = 60",
+            &["flush-age", "line 24"],
+        );
+        check_refused("owner-level = 0", "owner-level = -2", &["owner-level"]);
+        check_refused("window = \"1m\"", "window = \"7s\"", &["rollup.window"]);
+        check_refused(
+            "window = \"1m\"",
+            "window = \"1500ms\"",
+            &["rollup.window", "whole seconds"],
+        );
+        check_refused(
+            "id = \"fabrikam\"",
+            "id = \"contoso\"",
+            &["tenants.id", "contoso"],
+        );
+        check_refused(
+            "id = \"fabrikam\"",
+            "id = \"Fabrikam\"",
+            &["Fabrikam", "a-z"],
+        );
+        check_refused(
+            "# enrichment = \"hub-tenant\"",
+            "enrichment = \"Tenant\"",
+            &["tenancy.enrichment"],
+        );
+        check_refused(
+            "# partitions = [0, 1]",
+            "partitions = []",
+            &["consumer.partitions"],
+        );
+        check_refused(
+            "attempts-max = 5",
+            "attempts-max = 0",
+            &["resilience.store", "attempts-max"],
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stamp_model::{MessageSource, PartitionId, QuarantineReason, TenantId};
+use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, TenantId};
 use stamp_schema::RejectionCode;
 use stamp_telemetry::Metrics;
 
@@ -19,6 +19,8 @@ struct TenantTally {
 /// What became of the events of one round.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// Events that were taken: the sum of all the others.
+    pub(crate) taken: u64,
     /// Delivered again by the hub, dropped by position.
     pub(crate) redelivered: u64,
     /// In quarantine since an earlier run, dropped.
@@ -66,6 +68,14 @@ impl Tally {
         std::mem::take(&mut self.touched)
     }
 
+    /// Whether every event that was taken became something.
+    fn adds_up(&self) -> bool {
+        let readings: u64 = self.tenants.values().map(|tally| tally.events).sum();
+        let rejected: u64 = self.rejected.values().sum();
+        let quarantined: u64 = self.quarantined.values().sum();
+        self.taken == readings + rejected + quarantined + self.redelivered + self.settled
+    }
+
     /// Adds the counts to the metrics and starts over.
     pub(crate) fn publish(
         &mut self,
@@ -73,6 +83,9 @@ impl Tally {
         partition: PartitionId,
         tenants: &[TenantId],
     ) {
+        if !self.adds_up() {
+            metrics.violated(Invariant::EveryEventAccounted);
+        }
         let Self {
             redelivered,
             settled,
@@ -98,5 +111,23 @@ impl Tally {
         for source in notifications {
             metrics.notifications(&source, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_became_nothing_is_noticed() {
+        let mut tally = Tally::default();
+        tally.taken = 4;
+        tally.reading(0, 0, 0);
+        tally.rejected(0, RejectionCode::MissingField, &MessageSource::Telemetry);
+        tally.quarantined(None, QuarantineReason::NoDevice);
+        assert!(!tally.adds_up());
+
+        tally.redelivered = 1;
+        assert!(tally.adds_up());
     }
 }

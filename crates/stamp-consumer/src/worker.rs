@@ -69,6 +69,14 @@ pub enum WorkerError {
         /// The hub's words.
         detail: String,
     },
+    /// A flush of the partition panicked: a fault of ours. Its rows are read again at the next start.
+    #[error("partition {partition}: a flush ended in a panic: {detail}")]
+    Panicked {
+        /// Which one.
+        partition: PartitionId,
+        /// As far as it is known.
+        detail: String,
+    },
     /// The hub lost events that were never read, and the configuration says to stop.
     #[error("partition {partition} lost events {first} to {last}, and consumer.on-gap is \"stop\"")]
     Gap {
@@ -194,15 +202,20 @@ impl<H: EventHub> PartitionWorker<H> {
                     return Ok(());
                 }
                 Turn::Done(Ok(done)) => self.landed(done),
-                Turn::Done(Err(error)) => {
-                    tracing::error!(partition = %self.partition, %error, "a flush task is gone")
-                }
+                Turn::Done(Err(error)) => return Err(self.broken(&error)),
                 Turn::Step(Step::Batch(batch)) => self.carry_batch(batch),
                 Turn::Step(Step::Lost(error)) => reader = self.reopen(error, stop)?,
                 Turn::Step(Step::GaveUp(gave_up)) => reader = self.pause(gave_up, stop)?,
                 Turn::Idle => {}
             }
             drop(permit);
+        }
+    }
+
+    fn broken(&self, error: &tokio::task::JoinError) -> WorkerError {
+        WorkerError::Panicked {
+            partition: self.partition,
+            detail: error.to_string(),
         }
     }
 
@@ -434,7 +447,8 @@ impl<H: EventHub> PartitionWorker<H> {
             match timeout_at(deadline, self.tasks.join_next()).await {
                 Ok(Some(Ok(done))) => self.landed(done),
                 Ok(Some(Err(error))) => {
-                    tracing::error!(partition = %self.partition, %error, "a flush task is gone")
+                    // Its lane stays as it is, so the checkpoint stays before its rows.
+                    tracing::error!(error = %self.broken(&error), "not everything was flushed");
                 }
                 Ok(None) => break,
                 Err(_) => {

@@ -87,7 +87,9 @@ fn is_auth(error: &ConsumerError) -> bool {
             StartError::Hub(gave_up) => refused(gave_up.last(), hub_refused),
             StartError::Store(gave_up) => refused(gave_up.last(), store_denied),
         },
-        ConsumerError::Worker(WorkerError::Displaced { .. } | WorkerError::Gap { .. })
+        ConsumerError::Worker(
+            WorkerError::Displaced { .. } | WorkerError::Gap { .. } | WorkerError::Panicked { .. },
+        )
         | ConsumerError::Config(_)
         | ConsumerError::Panicked(_) => false,
     }

@@ -246,6 +246,20 @@ fn a_refused_credential_ends_with_4() {
     assert!(errors.contains("credential"), "{errors}");
 }
 
+fn http_get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(support::PROCESS_MAX)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: stamp\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_asked_to_stop_commits_what_it_read_and_ends_with_0() {
     let emulator = emulator(2).await;
@@ -261,6 +275,20 @@ async fn a_service_asked_to_stop_commits_what_it_read_and_ends_with_0() {
     service.wait_for("partition opens");
     while hub.counters().dispositions_received == 0 {
         service.watch(std::time::Duration::from_millis(20));
+    }
+    let address = service.endpoints();
+    for (path, status, text) in [
+        ("/livez", "200", "alive"),
+        ("/readyz", "200", "ready"),
+        ("/startupz", "200", "started"),
+        ("/metrics", "200", "stamp_events_received_total{"),
+        ("/nothing", "404", ""),
+    ] {
+        let answer = http_get(&address, path);
+        assert!(
+            answer.contains(status) && answer.contains(text),
+            "{path}: {answer}"
+        );
     }
     let (status, log) = service.terminate();
 

@@ -61,7 +61,8 @@ async fn a_checkpoint_is_the_one_the_azure_sdk_knows() {
     let group = blobs.lake.checkpoints(namespace, "Telemetry", "$Default");
     let ours = Checkpoint {
         sequence: 78,
-        offset: "4294968792".into(), hub_created_at_ms: None
+        offset: "4294968792".into(),
+        hub_created_at_ms: None,
     };
     group.advance(suite::partition(3), &ours).await.unwrap();
 
@@ -85,7 +86,8 @@ async fn a_checkpoint_is_the_one_the_azure_sdk_knows() {
     let theirs = group.read(suite::partition(5)).await.unwrap();
     let expected = Checkpoint {
         sequence: 41,
-        offset: "9001".into(), hub_created_at_ms: None
+        offset: "9001".into(),
+        hub_created_at_ms: None,
     };
     assert_eq!(theirs, Some(expected));
 }

@@ -64,6 +64,7 @@ impl<H: EventHub> PartitionWorker<H> {
     /// Takes one event, or gives it back when its tenant has no room now.
     fn accept(&mut self, event: Event) -> Result<Option<Event>, WorkerError> {
         if event.sequence <= self.position.sequence {
+            self.tally.taken += 1;
             self.tally.redelivered += 1;
             return Ok(None);
         }
@@ -88,6 +89,7 @@ impl<H: EventHub> PartitionWorker<H> {
                 }
             }
         }
+        self.tally.taken += 1;
         self.position = Position {
             sequence: event.sequence,
             offset: event.offset,

@@ -183,6 +183,17 @@ impl Service {
         }
     }
 
+    /// Where the service says that its endpoints are.
+    #[track_caller]
+    pub(crate) fn endpoints(&self) -> String {
+        let line = self
+            .seen
+            .iter()
+            .find_map(|line| line.split_once("endpoints="));
+        let (_, rest) = line.expect("the first line names the endpoints");
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// SIGTERM, and the log.
     #[track_caller]
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {

@@ -174,17 +174,17 @@ impl<H: EventHub> Consumer<H> {
         stop: &CancellationToken,
     ) -> Result<Self, ConsumerError> {
         config.check()?;
-        let peer = |name: &str, policy: &stamp_resilience::RetryPolicy, salt: u64| {
+        let peer = |name: String, policy: &stamp_resilience::RetryPolicy, salt: u64| {
             Peer::new(
-                name,
+                name.clone(),
                 policy.clone(),
                 parts.seed.wrapping_add(salt),
                 parts.observer.clone(),
             )
             .map_err(|cause| ConfigError::value(format!("resilience.{name}"), cause.to_string()))
         };
-        let hub_peer = peer("eventhubs", &config.resilience.eventhubs, 1)?;
-        let store_peer = peer("store", &config.resilience.store, 2)?;
+        let hub_peer = peer("eventhubs".into(), &config.resilience.eventhubs, 1)?;
+        let store_peer = peer("store".into(), &config.resilience.store, 2)?;
         let hub = &parts.hub;
         let properties = hub_peer
             .run(idempotent("hub.properties"), stop, |_| hub.properties())
@@ -208,7 +208,8 @@ impl<H: EventHub> Consumer<H> {
         let mut tenants = Vec::with_capacity(parts.tenants.len());
         for (index, plan) in parts.tenants.iter().enumerate() {
             // A breaker and a budget of its own: one tenant's broken store opens nobody else's.
-            let peer = peer("store", &config.resilience.store, 100 + index as u64)?;
+            let name = format!("store.{}", plan.id);
+            let peer = peer(name, &config.resilience.store, 100 + index as u64)?;
             tenants.push(tenant(plan, &peer, windows, &committer));
         }
         let own = parts.lake.stamp();

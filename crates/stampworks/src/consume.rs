@@ -66,7 +66,7 @@ fn check(config: &ConsumerConfig, base: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_lake(config: &ConsumerConfig) -> Result<Lake, Failure> {
+pub(crate) fn open_lake(config: &ConsumerConfig) -> Result<Lake, Failure> {
     Lake::open(&config.store, tokio::runtime::Handle::current()).map_err(|cause| {
         stamp_consumer::ConfigError::value("store", stamp_consumer::chain(&cause).to_string())
             .into()

@@ -9,6 +9,7 @@ mod demo;
 mod emulate;
 mod exit;
 mod output;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read the Event Hub of one stamp into its tenants' tables.
     Consume(consume::ConsumeArgs),
+    /// Recount a stamp's tables and say what does not add up.
+    Verify(verify::VerifyArgs),
     /// Serve an Event Hubs emulator on loopback for any client.
     Emulate(emulate::EmulateArgs),
     /// Measure each stage and the whole on this machine.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Emulate(args) => emulate::run(args),
         Command::Bench(args) => bench::run(args),
     };

@@ -120,8 +120,10 @@ mod tests {
 
     #[test]
     fn an_event_that_became_nothing_is_noticed() {
-        let mut tally = Tally::default();
-        tally.taken = 4;
+        let mut tally = Tally {
+            taken: 4,
+            ..Tally::default()
+        };
         tally.reading(0, 0, 0);
         tally.rejected(0, RejectionCode::MissingField, &MessageSource::Telemetry);
         tally.quarantined(None, QuarantineReason::NoDevice);

@@ -1,6 +1,8 @@
 //! The Event Hubs emulator as the published clients see it: PyPI `azure-eventhub` with its blob
 //! checkpoint store, and npm `@azure/event-hubs`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

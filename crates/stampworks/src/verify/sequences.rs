@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_in_runs_and_no_more_than_asked_for() {
         let mut set = Sequences::default();
-        [2, 3, 7, 9]
-            .into_iter()
-            .for_each(|sequence| drop(set.insert(sequence)));
+        for sequence in [2, 3, 7, 9] {
+            set.insert(sequence);
+        }
         assert_eq!(set.missing(1..=10, 10), [(1, 1), (4, 6), (8, 8), (10, 10)]);
         assert_eq!(set.missing(1..=10, 2), [(1, 1), (4, 6)]);
         assert_eq!(set.missing(2..=3, 10), []);

@@ -1,20 +1,16 @@
 //! A real process, killed at random moments on real storage, leaves every row exactly once.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{
+    PROCESS_MAX, Service, assert_tables, emulator, expected_up_to, publish, read_tables,
+    write_config,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stamp_interop::{ACCOUNT_KEY, Azurite};
 use stamp_lake::{Lake, StoreConfig};
 use stamp_model::PartitionId;
-use support::{
-    PROCESS_MAX, Service, assert_tables, emulator, expected_up_to, publish, read_tables,
-    write_config,
-};
 use tokio::time::Instant;
 
 const PARTITIONS: u32 = 2;

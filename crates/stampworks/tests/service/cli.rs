@@ -1,13 +1,9 @@
 //! What a person gets for a wrong configuration, a wrong credential or a hub that is not there.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{
+use crate::support::{
     Service, assert_tables, emulator, expected_up_to, publish, read_tables, write_config,
 };
 
@@ -249,7 +245,9 @@ fn a_refused_credential_ends_with_4() {
 fn http_get(address: &str, path: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(support::PROCESS_MAX)).unwrap();
+    stream
+        .set_read_timeout(Some(crate::support::PROCESS_MAX))
+        .unwrap();
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: stamp\r\nConnection: close\r\n\r\n"

@@ -1,7 +1,5 @@
 //! Readers that nobody here wrote open the tables of a demo run and agree with the senders' ledger.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stamp_interop::{Language, run_script};
 
-const TABLES: &str = include_str!("../../../docs/tables.md");
+const TABLES: &str = include_str!("../../../../docs/tables.md");
 
 fn merge_view() -> &'static str {
     let (_, after) = TABLES.split_once("```sql merge-view\n").unwrap();

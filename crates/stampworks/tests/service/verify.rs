@@ -1,16 +1,12 @@
 //! `stampworks verify` finds what is missing, what is there twice and what does not add up.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::{PROCESS_MAX, Service, emulator, publish, write_config};
 use stamp_lake::{EncodeOptions, Lake, RawKind, StoreConfig, encode_raw};
 use stamp_model::{AppId, HubIdentity, Mark, PartitionId, RawRow, StampId, TenantId};
-use support::{PROCESS_MAX, Service, emulator, publish, write_config};
 use tokio::time::Instant;
 
 const EVENTS: u64 = 400;

@@ -1,0 +1,9 @@
+//! The real binary, from its arguments to its exit code and the tables it leaves.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod cli;
+mod kill;
+mod readers;
+mod support;
+mod verify;

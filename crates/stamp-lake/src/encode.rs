@@ -1,12 +1,13 @@
 //! Column buffers to Parquet files, one file a date. Pure computing: no I/O, nothing async.
 
-mod arrays;
+mod columns;
 mod encoding;
 mod parquet_file;
 mod raw;
 mod readings;
 mod rollups;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use stamp_model::PartitionId;
@@ -53,26 +54,25 @@ fn date_of(day: i32) -> String {
     date.to_string()
 }
 
-/// Rows by day, each in the order given. Most calls have one day and copy nothing but indices.
-fn by_day(order: &[u32], time_us: impl Fn(usize) -> i64) -> BTreeMap<i32, Vec<u32>> {
+/// Rows by day, each in the order given. Most calls have one day and copy nothing.
+fn by_day(order: &[u32], time_us: impl Fn(usize) -> i64) -> BTreeMap<i32, Cow<'_, [u32]>> {
+    let Some(&first) = order.first() else {
+        return BTreeMap::new();
+    };
+    let day = day_of(time_us(first as usize));
+    let start_us = i64::from(day) * DAY_US;
+    let mut times = order.iter().map(|&row| time_us(row as usize));
+    if times.all(|time_us| (start_us..start_us + DAY_US).contains(&time_us)) {
+        return BTreeMap::from([(day, Cow::Borrowed(order))]);
+    }
     let mut days: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-    let mut current: Option<(i32, Vec<u32>)> = None;
     for &row in order {
         let day = day_of(time_us(row as usize));
-        match &mut current {
-            Some((same, rows)) if *same == day => rows.push(row),
-            _ => {
-                if let Some((day, rows)) = current.take() {
-                    days.insert(day, rows);
-                }
-                let mut rows = days.remove(&day).unwrap_or_default();
-                rows.push(row);
-                current = Some((day, rows));
-            }
-        }
+        days.entry(day).or_default().push(row);
     }
-    days.extend(current);
-    days
+    days.into_iter()
+        .map(|(day, rows)| (day, Cow::Owned(rows)))
+        .collect()
 }
 
 fn partition_column(partition: PartitionId) -> i32 {
@@ -106,6 +106,9 @@ mod tests {
     fn rows_of_alternating_days_keep_their_order() {
         let times = [0, DAY_US, 1, DAY_US + 1, 2];
         let days = by_day(&[0, 1, 2, 3, 4], |row| times[row]);
-        assert_eq!(days, BTreeMap::from([(0, vec![0, 2, 4]), (1, vec![1, 3])]));
+        let wanted = [(0, vec![0, 2, 4].into()), (1, vec![1, 3].into())];
+        assert_eq!(days, BTreeMap::from(wanted));
+        let days = by_day(&[4, 2], |row| times[row]);
+        assert_eq!(days, BTreeMap::from([(0, vec![4, 2].into())]));
     }
 }

@@ -15,7 +15,7 @@ use crate::windows::{Current, Windows};
 const BLOCK_ROWS: usize = 2_048;
 
 /// Folds the rows `order`, which [`sorted_rows`](crate::sorted_rows) gave, into partials by
-/// device text, metric in column order, and window.
+/// device text, metric name and window: the order of their table, which nobody then has to sort.
 ///
 /// A row counts in the window of [`Readings::window_time_us`], which is also its time for `first`
 /// and `last`; nulls are passed over. Integers are folded as 64-bit floats: exact up to 2^53 in
@@ -85,8 +85,12 @@ impl<'a> Block<'a> {
             ..RollupRows::default()
         };
         let columns = shape.fields.iter().zip(&readings.columns);
-        let metrics = columns
+        let mut metrics: Vec<_> = columns
             .filter(|(field, column)| field.rollup && is_number(column))
+            .collect();
+        metrics.sort_unstable_by_key(|(field, _)| &field.name);
+        let metrics = metrics
+            .into_iter()
             .map(|(field, column)| Metric {
                 key: out.metrics.intern(&field.name),
                 column,

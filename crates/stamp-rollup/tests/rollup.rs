@@ -25,7 +25,8 @@ fn field(name: &str, kind: FieldKind, rollup: bool) -> FieldDef {
     }
 }
 
-/// Two metrics that are rolled up, one that is not, and one that cannot be.
+/// Two metrics that are rolled up, one that is not, and one that cannot be. By name the second
+/// metric comes first, as its rollups do.
 fn shape() -> Shape {
     Shape {
         fields: vec![
@@ -140,11 +141,14 @@ fn value(readings: &Readings, column: usize, row: usize) -> Option<f64> {
 
 type Key = (String, usize, i64);
 
+/// The columns of the metrics, by their names: `rpm` before `temp`.
+const METRIC_COLUMNS: [usize; 2] = [2, 0];
+
 /// One value at a time, every aggregate by its definition.
 fn oracle(readings: &Readings, above: i64) -> BTreeMap<Key, Vec<usize>> {
     let mut groups: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
     for row in (0..readings.len()).filter(|&row| readings.sequence[row] > above) {
-        for (metric, column) in [0, 2].into_iter().enumerate() {
+        for (metric, column) in METRIC_COLUMNS.into_iter().enumerate() {
             if value(readings, column, row).is_some() {
                 let device = readings.devices.get(readings.device[row]).to_owned();
                 let window = readings.window_time_us(row).div_euclid(60_000_000) * 60_000_000;
@@ -159,7 +163,7 @@ fn oracle(readings: &Readings, above: i64) -> BTreeMap<Key, Vec<usize>> {
 }
 
 fn expected(readings: &Readings, metric: usize, rows: &[usize]) -> PartialRow {
-    let column = [0, 2][metric];
+    let column = METRIC_COLUMNS[metric];
     let value =
         |row: usize| value(readings, column, row).expect("only rows with a value are grouped");
     let place = |row: &usize| (readings.window_time_us(*row), readings.sequence[*row], *row);
@@ -215,7 +219,7 @@ fn key(rows: &RollupRows, row: usize) -> Key {
     let metric = rows.metrics.get(rows.metric[row]);
     (
         device,
-        usize::from(metric == "rpm"),
+        usize::from(metric == "temp"),
         rows.window_start_us[row],
     )
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::columns::Rows;
+
 /// How a column's values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -28,16 +30,24 @@ const DISTINCT_MAX: usize = 100_000;
 /// How often a value should come again for a dictionary to pay.
 const REPEATS_MIN: usize = 4;
 
-/// Whether distinct values are few enough among all for a dictionary to pay.
-fn repeats(values: &[u64]) -> bool {
-    let distinct = estimate_distinct(&sample(values));
-    distinct <= DISTINCT_MAX && distinct.saturating_mul(REPEATS_MIN) <= values.len()
+/// Whether distinct values are few enough among all `rows` for a dictionary to pay.
+fn repeats(sample: &[u64], rows: usize) -> bool {
+    let distinct = estimate_distinct(sample);
+    distinct <= DISTINCT_MAX && distinct.saturating_mul(REPEATS_MIN) <= rows
 }
 
 /// Evenly spaced values, all of them when they are few.
-fn sample(values: &[u64]) -> Vec<u64> {
-    let step = values.len().div_ceil(SAMPLE_MAX).max(1);
-    values.iter().step_by(step).copied().collect()
+fn sample(rows: usize, bits: impl Fn(usize) -> u64) -> Vec<u64> {
+    let step = rows.div_ceil(SAMPLE_MAX).max(1);
+    (0..rows).step_by(step).map(bits).collect()
+}
+
+/// Whether every value is the same. The sample rules it out for almost all columns.
+fn is_constant(sample: &[u64], rows: usize, bits: impl Fn(usize) -> u64) -> bool {
+    let Some(&first) = sample.first() else {
+        return false;
+    };
+    sample.iter().all(|&value| value == first) && (0..rows).all(|row| bits(row) == first)
 }
 
 /// The number of distinct values behind a sample, by Chao's estimator: those seen, and as many
@@ -52,12 +62,16 @@ fn estimate_distinct(sample: &[u64]) -> usize {
     counts.len() + once * once.saturating_sub(1) / (2 * (twice + 1))
 }
 
-/// For 64-bit floats.
-pub(super) fn for_floats(values: &[f64]) -> Layout {
-    let bits: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
-    if repeats(&bits) {
+/// For the 64-bit floats of `rows`.
+pub(super) fn for_floats(values: &[f64], rows: Rows<'_>) -> Layout {
+    let bits = |at: usize| values[rows.at(at)].to_bits();
+    let seen = sample(rows.len(), bits);
+    if is_constant(&seen, rows.len(), bits) {
+        // Compression makes nothing of them, faster than a dictionary would.
+        Layout::Plain
+    } else if repeats(&seen, rows.len()) {
         Layout::Dictionary
-    } else if sample(&bits)
+    } else if seen
         .iter()
         .all(|&bits| has_few_decimals(f64::from_bits(bits)))
     {
@@ -74,10 +88,11 @@ fn has_few_decimals(value: f64) -> bool {
     scaled.abs() < 9.0e15 && (scaled.round() / 10_000.0).to_bits() == value.to_bits()
 }
 
-/// For 64-bit integers.
-pub(super) fn for_integers(values: &[i64]) -> Layout {
-    let bits: Vec<u64> = values.iter().map(|value| value.cast_unsigned()).collect();
-    if repeats(&bits) {
+/// For the 64-bit integers of `rows`.
+pub(super) fn for_integers(values: &[i64], rows: Rows<'_>) -> Layout {
+    let bits = |at: usize| values[rows.at(at)].cast_unsigned();
+    let seen = sample(rows.len(), bits);
+    if !is_constant(&seen, rows.len(), bits) && repeats(&seen, rows.len()) {
         Layout::Dictionary
     } else {
         Layout::Delta
@@ -99,6 +114,10 @@ mod tests {
         .map(|x| x >> 33)
     }
 
+    fn layout(values: &[f64]) -> Layout {
+        for_floats(values, Rows::All(0, values.len()))
+    }
+
     fn floats(rows: usize, value: impl Fn(u64) -> f64) -> Vec<f64> {
         noise().take(rows).map(value).collect()
     }
@@ -108,20 +127,29 @@ mod tests {
         let two = |x: u64| f64::from(u32::try_from(x % 10_000).unwrap()) / 100.0;
         let four = |x: u64| f64::from(u32::try_from(x % 10_000_000).unwrap()) / 10_000.0;
         let full = |x: u64| f64::from(u32::try_from(x).unwrap()) / 7.0;
-        assert_eq!(for_floats(&floats(100_000, two)), Layout::Dictionary);
-        assert_eq!(for_floats(&floats(100_000, four)), Layout::Plain);
-        assert_eq!(for_floats(&floats(100_000, full)), Layout::Split);
+        assert_eq!(layout(&floats(100_000, two)), Layout::Dictionary);
+        assert_eq!(layout(&floats(100_000, four)), Layout::Plain);
+        assert_eq!(layout(&floats(100_000, full)), Layout::Split);
         // Too few rows for ten thousand distinct values to come again.
-        assert_eq!(for_floats(&floats(5_000, two)), Layout::Plain);
-        assert_eq!(for_floats(&[]), Layout::Dictionary);
-        assert_eq!(for_floats(&[f64::MAX]), Layout::Split);
+        assert_eq!(layout(&floats(5_000, two)), Layout::Plain);
+        assert_eq!(layout(&[]), Layout::Dictionary);
+        assert_eq!(layout(&[f64::MAX, 1.0]), Layout::Split);
+        assert_eq!(layout(&[f64::MAX; 100]), Layout::Plain);
     }
 
     #[test]
     fn integers_that_repeat_get_a_dictionary() {
         let few: Vec<i64> = (0..10_000).map(|i| i % 7).collect();
         let many: Vec<i64> = (0..10_000).collect();
-        assert_eq!(for_integers(&few), Layout::Dictionary);
-        assert_eq!(for_integers(&many), Layout::Delta);
+        let layout = |values: &[i64]| for_integers(values, Rows::All(0, values.len()));
+        assert_eq!(layout(&few), Layout::Dictionary);
+        assert_eq!(layout(&many), Layout::Delta);
+        assert_eq!(layout(&[1; 10_000]), Layout::Delta);
+    }
+
+    #[test]
+    fn only_the_rows_of_the_file_decide() {
+        let values = [0.1, 7.0, 0.1, 8.0, 0.1];
+        assert_eq!(for_floats(&values, Rows::Some(&[0, 2, 4])), Layout::Plain);
     }
 }

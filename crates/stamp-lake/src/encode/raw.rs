@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::builder::{MapBuilder, MapFieldNames, StringBuilder};
-use arrow_array::{ArrayRef, BinaryArray, Int32Array, StringArray};
+use arrow_array::{ArrayRef, BinaryArray, StringArray};
 use arrow_schema::Field;
 use stamp_model::{GapRow, PartitionId, Properties, RawRow};
 
-use super::arrays::{i64s, timestamps};
+use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
 use super::{EncodeOptions, by_day, partition_column, refuse};
 use crate::LakeError;
@@ -47,16 +47,18 @@ pub fn encode_raw(
         .into_iter()
         .map(|(day, order)| {
             let rows: Vec<&RawRow> = order.iter().map(|&row| &rows[row as usize]).collect();
-            let sequences = || rows.iter().map(|row| row.sequence);
+            let sequence: Vec<i64> = rows.iter().map(|row| row.sequence).collect();
+            let enqueued_at: Vec<i64> = rows.iter().map(|row| row.enqueued_at_us).collect();
             let content = Content {
                 day,
                 partition,
-                first_sequence: sequences().min().unwrap_or_default(),
-                last_sequence: sequences().max().unwrap_or_default(),
+                first_sequence: sequence.iter().copied().min().unwrap_or_default(),
+                last_sequence: sequence.iter().copied().max().unwrap_or_default(),
                 sorted_by: Vec::new(),
-                arrays: raw_arrays(&rows, kind, partition)?,
+                rows: Rows::All(0, rows.len()),
+                columns: raw_columns(&rows, [&sequence, &enqueued_at], kind, partition)?,
             };
-            write(&spec, content, file_id, options)
+            write(&spec, &content, file_id, options)
         })
         .collect()
 }
@@ -80,22 +82,23 @@ pub fn encode_gaps(
             let rows: Vec<&GapRow> = order.iter().map(|&row| &rows[row as usize]).collect();
             let first: Vec<i64> = rows.iter().map(|row| row.sequence_first).collect();
             let last: Vec<i64> = rows.iter().map(|row| row.sequence_last).collect();
-            let next = rows.iter().map(|row| row.next_enqueued_at_us).collect();
+            let next: Vec<i64> = rows.iter().map(|row| row.next_enqueued_at_us).collect();
             let content = Content {
                 day,
                 partition,
                 first_sequence: first.iter().copied().min().unwrap_or_default(),
                 last_sequence: last.iter().copied().max().unwrap_or_default(),
                 sorted_by: Vec::new(),
-                arrays: vec![
-                    partitions(partition, rows.len()),
-                    i64s(first, None),
-                    i64s(last, None),
-                    timestamps(next, None),
+                rows: Rows::All(0, rows.len()),
+                columns: vec![
+                    Values::Same(partition_column(partition)).into(),
+                    Values::I64(&first).into(),
+                    Values::I64(&last).into(),
+                    Values::I64(&next).into(),
                     strings(rows.iter().map(|row| Some(row.reason))),
                 ],
             };
-            write(&spec, content, file_id, options)
+            write(&spec, &content, file_id, options)
         })
         .collect()
 }
@@ -118,15 +121,14 @@ fn one_partition(
     }
 }
 
-fn raw_arrays(
+fn raw_columns<'a>(
     rows: &[&RawRow],
+    [sequence, enqueued_at]: [&'a [i64]; 2],
     kind: RawKind,
     partition: PartitionId,
-) -> Result<Vec<ArrayRef>, LakeError> {
-    let sequence = rows.iter().map(|row| row.sequence).collect();
-    let enqueued = rows.iter().map(|row| row.enqueued_at_us).collect();
+) -> Result<Vec<Source<'a>>, LakeError> {
     let body: BinaryArray = rows.iter().map(|row| Some(row.body.as_ref())).collect();
-    let mut arrays = vec![
+    let mut columns = vec![
         strings(rows.iter().map(|row| Some(row.reason))),
         strings(rows.iter().map(|row| Some(row.detail.as_str()))),
         strings(
@@ -134,26 +136,22 @@ fn raw_arrays(
                 .map(|row| Some(row.rule.as_str()).filter(|rule| !rule.is_empty())),
         ),
         strings(rows.iter().map(|row| row.device_id.as_deref())),
-        partitions(partition, rows.len()),
-        i64s(sequence, None),
+        Values::Same(partition_column(partition)).into(),
+        Values::I64(sequence).into(),
         strings(rows.iter().map(|row| Some(&*row.offset))),
-        timestamps(enqueued, None),
+        Values::I64(enqueued_at).into(),
         strings(rows.iter().map(|row| row.content_type.as_deref())),
-        maps(rows.iter().map(|row| &row.properties))?,
-        Arc::new(body),
+        Values::Array(maps(rows.iter().map(|row| &row.properties))?).into(),
+        Values::Array(Arc::new(body)).into(),
     ];
     if kind == RawKind::Quarantine {
-        arrays.push(strings(rows.iter().map(|row| row.tenant.as_deref())));
+        columns.push(strings(rows.iter().map(|row| row.tenant.as_deref())));
     }
-    Ok(arrays)
+    Ok(columns)
 }
 
-fn partitions(partition: PartitionId, rows: usize) -> ArrayRef {
-    Arc::new(Int32Array::from_value(partition_column(partition), rows))
-}
-
-fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
-    Arc::new(values.collect::<StringArray>())
+fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Source<'static> {
+    Values::Array(Arc::new(values.collect::<StringArray>())).into()
 }
 
 fn maps<'a>(rows: impl Iterator<Item = &'a Properties>) -> Result<ArrayRef, LakeError> {

@@ -1,11 +1,8 @@
 //! Readings to files, sorted by device and time.
 
-use std::sync::Arc;
+use stamp_model::{Column, Readings, Shape};
 
-use arrow_array::{ArrayRef, Int32Array};
-use stamp_model::{Readings, Shape};
-
-use super::arrays::{bools, column, gather, i64s, texts, timestamps};
+use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
 use super::{EncodeOptions, by_day, partition_column, refuse};
 use crate::LakeError;
@@ -37,20 +34,21 @@ pub fn encode_readings(
     by_day(order, |row| readings.window_time_us(row))
         .into_iter()
         .map(|(day, rows)| {
-            let sequence = gather(&readings.sequence, &rows);
+            let sequences = || rows.iter().map(|&row| readings.sequence[row as usize]);
             let content = Content {
                 day,
                 partition: readings.partition,
-                first_sequence: sequence.iter().copied().min().unwrap_or_default(),
-                last_sequence: sequence.iter().copied().max().unwrap_or_default(),
+                first_sequence: sequences().min().unwrap_or_default(),
+                last_sequence: sequences().max().unwrap_or_default(),
                 sorted_by: if is_sorted(readings, &rows) {
                     SORTED_BY.to_vec()
                 } else {
                     Vec::new()
                 },
-                arrays: arrays(readings, &rows, sequence)?,
+                rows: Rows::Some(&rows),
+                columns: columns(readings),
             };
-            write(&spec, content, file_id, options)
+            write(&spec, &content, file_id, options)
         })
         .collect()
 }
@@ -84,25 +82,35 @@ fn check(shape: &Shape, readings: &Readings, order: &[u32]) -> Result<(), LakeEr
     }
 }
 
-fn arrays(
-    readings: &Readings,
-    rows: &[u32],
-    sequence: Vec<i64>,
-) -> Result<Vec<ArrayRef>, LakeError> {
-    let partition = Int32Array::from_value(partition_column(readings.partition), rows.len());
-    let mut arrays = vec![
-        texts(&readings.devices, gather(&readings.device, rows), None)?,
-        timestamps(gather(&readings.ts_us, rows), None),
-        timestamps(gather(&readings.enqueued_at_us, rows), None),
+fn columns(readings: &Readings) -> Vec<Source<'_>> {
+    let mut columns = vec![
+        Values::Text(&readings.devices, &readings.device).into(),
+        Values::I64(&readings.ts_us).into(),
+        Values::I64(&readings.enqueued_at_us).into(),
     ];
-    for field in &readings.columns {
-        arrays.push(column(field, rows)?);
+    columns.extend(readings.columns.iter().map(field));
+    columns.extend([
+        Values::Bool(&readings.late).into(),
+        Values::Bool(&readings.clock_suspect).into(),
+        Values::Same(partition_column(readings.partition)).into(),
+        Values::I64(&readings.sequence).into(),
+    ]);
+    columns
+}
+
+/// One column of a tenant's fields.
+fn field(column: &Column) -> Source<'_> {
+    use stamp_model::Values as Held;
+    let values = match &column.values {
+        Held::Bool(values) => Values::Bool(values),
+        Held::I64(values) | Held::Timestamp(values) => Values::I64(values),
+        Held::F64(values) => Values::F64(values),
+        Held::String { texts, keys } => Values::Text(texts, keys),
+    };
+    Source {
+        values,
+        valid: column.valid.as_deref(),
     }
-    arrays.push(bools(&readings.late, rows, None));
-    arrays.push(bools(&readings.clock_suspect, rows, None));
-    arrays.push(Arc::new(partition));
-    arrays.push(i64s(sequence, None));
-    Ok(arrays)
 }
 
 /// Whether the rows ascend by device text and event time. Texts are compared only where the

@@ -1,13 +1,10 @@
 //! Partial rollups to files, sorted by device, metric and window.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, Int32Array};
 use stamp_model::{Dictionary, PartitionId, RollupRows};
 
-use super::arrays::{f64s, gather, i64s, texts, timestamps};
+use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
-use super::{EncodeOptions, by_day, partition_column, refuse};
+use super::{EncodeOptions, by_day, day_of, partition_column, refuse};
 use crate::LakeError;
 use crate::file::EncodedFile;
 use crate::schema::TableSpec;
@@ -28,21 +25,28 @@ pub fn encode_rollups(
     check(rows)?;
     let spec = TableSpec::rollups();
     let file_id = options.file_id();
-    by_day(&sort(rows), |row| rows.window_start_us[row])
+    let file = |day: i32, chosen: Rows<'_>| {
+        let places = || (0..chosen.len()).map(|at| chosen.at(at));
+        let first = places().map(|row| rows.sequence_first[row]).min();
+        let last = places().map(|row| rows.sequence_last[row]).max();
+        let content = Content {
+            day,
+            partition,
+            first_sequence: first.unwrap_or_default(),
+            last_sequence: last.unwrap_or_default(),
+            sorted_by: SORTED_BY.to_vec(),
+            rows: chosen,
+            columns: columns(rows, partition),
+        };
+        write(&spec, &content, file_id, options)
+    };
+    let order = Order::of(rows);
+    if let Some(day) = order.is_sorted(rows).then(|| one_day(rows)).flatten() {
+        return Ok(vec![file(day, Rows::All(0, rows.len()))?]);
+    }
+    by_day(&order.sort(rows), |row| rows.window_start_us[row])
         .into_iter()
-        .map(|(day, order)| {
-            let first = gather(&rows.sequence_first, &order);
-            let last = gather(&rows.sequence_last, &order);
-            let content = Content {
-                day,
-                partition,
-                first_sequence: first.iter().copied().min().unwrap_or_default(),
-                last_sequence: last.iter().copied().max().unwrap_or_default(),
-                sorted_by: SORTED_BY.to_vec(),
-                arrays: arrays(rows, &order, partition)?,
-            };
-            write(&spec, content, file_id, options)
-        })
+        .map(|(day, order)| file(day, Rows::Some(&order)))
         .collect()
 }
 
@@ -72,19 +76,46 @@ fn check(rows: &RollupRows) -> Result<(), LakeError> {
     }
 }
 
-fn sort(rows: &RollupRows) -> Vec<u32> {
-    let devices = ranks(&rows.devices);
-    let metrics = ranks(&rows.metrics);
-    let mut order: Vec<u32> = (0..).take(rows.len()).collect();
-    order.sort_by_key(|&row| {
-        let row = row as usize;
+/// The order of a file: by device text, metric text and window.
+struct Order {
+    devices: Vec<u32>,
+    metrics: Vec<u32>,
+}
+
+impl Order {
+    fn of(rows: &RollupRows) -> Self {
+        Self {
+            devices: ranks(&rows.devices),
+            metrics: ranks(&rows.metrics),
+        }
+    }
+
+    #[inline]
+    fn key(&self, rows: &RollupRows, row: usize) -> (u32, u32, i64) {
         (
-            devices[rows.device[row] as usize],
-            metrics[rows.metric[row] as usize],
+            self.devices[rows.device[row] as usize],
+            self.metrics[rows.metric[row] as usize],
             rows.window_start_us[row],
         )
-    });
-    order
+    }
+
+    /// Whether the rows have the order already, as those of one flush do.
+    fn is_sorted(&self, rows: &RollupRows) -> bool {
+        (0..rows.len()).is_sorted_by_key(|row| self.key(rows, row))
+    }
+
+    fn sort(&self, rows: &RollupRows) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(rows.len()).collect();
+        order.sort_by_key(|&row| self.key(rows, row as usize));
+        order
+    }
+}
+
+/// The day of all windows; `None` when there are several, or no row.
+fn one_day(rows: &RollupRows) -> Option<i32> {
+    let least = rows.window_start_us.iter().min()?;
+    let greatest = rows.window_start_us.iter().max()?;
+    Some(day_of(*least)).filter(|&day| day == day_of(*greatest))
 }
 
 fn ranks(dictionary: &Dictionary) -> Vec<u32> {
@@ -98,32 +129,25 @@ fn ranks(dictionary: &Dictionary) -> Vec<u32> {
     ranks
 }
 
-fn arrays(
-    rows: &RollupRows,
-    order: &[u32],
-    partition: PartitionId,
-) -> Result<Vec<ArrayRef>, LakeError> {
-    let same = |value: i32| Arc::new(Int32Array::from_value(value, order.len()));
-    let whole = |values: &[i64]| i64s(gather(values, order), None);
-    let float = |values: &[f64]| f64s(gather(values, order), None);
-    let time = |values: &[i64]| timestamps(gather(values, order), None);
-    Ok(vec![
-        texts(&rows.devices, gather(&rows.device, order), None)?,
-        texts(&rows.metrics, gather(&rows.metric, order), None)?,
-        time(&rows.window_start_us),
-        same(rows.window_s),
-        whole(&rows.count),
-        float(&rows.sum),
-        float(&rows.min),
-        float(&rows.max),
-        float(&rows.first),
-        time(&rows.first_ts_us),
-        float(&rows.last),
-        time(&rows.last_ts_us),
-        float(&rows.m2),
-        whole(&rows.late_count),
-        same(partition_column(partition)),
-        whole(&rows.sequence_first),
-        whole(&rows.sequence_last),
-    ])
+fn columns(rows: &RollupRows, partition: PartitionId) -> Vec<Source<'_>> {
+    let columns = [
+        Values::Text(&rows.devices, &rows.device),
+        Values::Text(&rows.metrics, &rows.metric),
+        Values::I64(&rows.window_start_us),
+        Values::Same(rows.window_s),
+        Values::I64(&rows.count),
+        Values::F64(&rows.sum),
+        Values::F64(&rows.min),
+        Values::F64(&rows.max),
+        Values::F64(&rows.first),
+        Values::I64(&rows.first_ts_us),
+        Values::F64(&rows.last),
+        Values::I64(&rows.last_ts_us),
+        Values::F64(&rows.m2),
+        Values::I64(&rows.late_count),
+        Values::Same(partition_column(partition)),
+        Values::I64(&rows.sequence_first),
+        Values::I64(&rows.sequence_last),
+    ];
+    columns.map(Source::from).into()
 }

@@ -179,7 +179,8 @@ impl Log {
             return Err(lost("the hub does not know this reader"));
         };
         reader.check(partition)?;
-        let from = reader.rewind_to.take().unwrap_or(next);
+        // Back only: a reader that is not that far yet has nothing to get again.
+        let from = reader.rewind_to.take().map_or(next, |to| to.min(next));
         Ok(self.read(from, limits))
     }
 

@@ -96,6 +96,19 @@ async fn redelivery_begins_a_new_ascending_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn redelivery_never_takes_a_reader_past_events_it_has_not_had() {
+    let hub = hub();
+    let p = partition(1);
+    for body in ["a", "b", "c"] {
+        hub.append(p, event(body));
+    }
+    let mut source = hub.open(p, StartPosition::Earliest, None).await.unwrap();
+    hub.redeliver(p, 2);
+    let events = source.next_batch(LIMITS).await.unwrap().events;
+    assert_eq!(events[0].sequence, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn skipped_numbers_are_a_gap() {
     let hub = hub();
     let p = partition(0);

@@ -1,10 +1,16 @@
-//! Faults on purpose, for tests and simulations: refused requests and lost replies.
+//! Faults on purpose, for tests and simulations: refused, throttled and hanging requests, lost
+//! replies, lists that are behind.
 //!
-//! Only built with the feature `faults`. A wrapped lake asks a plan before each request; the plan
-//! is the test's own, so the same seed gives the same faults.
+//! Only built with the feature `faults`. A wrapped lake asks a plan before each request, or a
+//! schedule that may also take its time; both are the test's own, so the same seed gives the same
+//! faults.
+
+pub(crate) mod steps;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -15,6 +21,7 @@ use object_store::{
 };
 
 use crate::Lake;
+use crate::http::Answer;
 
 /// What a request is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +77,45 @@ pub enum Fault {
     Refuse,
     /// It is made, and then fails towards the caller.
     LoseReply,
+    /// It is answered with status 503 and a `Retry-After`, and has done nothing.
+    Throttle(Duration),
+    /// A list is answered without its newest entry. Other requests are made as usual.
+    StaleList,
 }
 
-type Plan = dyn Fn(&Request<'_>) -> Fault + Send + Sync;
+/// When a [`Schedule`] is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The request is about to be made.
+    Before,
+    /// It was made, and the caller does not know yet.
+    After {
+        /// Whether it succeeded.
+        done: bool,
+    },
+}
+
+/// A decision that may take its time: while it is not there, the request hangs.
+pub type Decision = Pin<Box<dyn Future<Output = Fault> + Send>>;
+
+/// Decides when each request of a lake is made, when its reply arrives, and what becomes of both.
+pub trait Schedule: Send + Sync + 'static {
+    /// Asked twice a request: before it, and once it was made. After it, any fault but
+    /// [`Fault::None`] loses the reply.
+    fn decide(&self, request: &Request<'_>, moment: Moment) -> Decision;
+}
+
+struct Plan<F>(F);
+
+impl<F: Fn(&Request<'_>) -> Fault + Send + Sync + 'static> Schedule for Plan<F> {
+    fn decide(&self, request: &Request<'_>, moment: Moment) -> Decision {
+        let fault = match moment {
+            Moment::Before => (self.0)(request),
+            Moment::After { .. } => Fault::None,
+        };
+        Box::pin(std::future::ready(fault))
+    }
+}
 
 impl Lake {
     /// The same lake through a store that fails as `plan` says. The plan is asked once for each
@@ -87,16 +130,34 @@ impl Lake {
     ) -> Self {
         let store = FaultyStore {
             inner: Arc::clone(&self.shared.store),
-            plan: Arc::new(plan),
+            schedule: Arc::new(Plan(plan)),
         };
         Self::from_store(Arc::new(store), self.root().clone())
+    }
+
+    /// The same lake through a store whose requests are made when `schedule` says so.
+    ///
+    /// The table library's blocking work takes turns with the runtime: it runs only while the
+    /// runtime's thread waits for it, and each of its requests is decided on the runtime. So on a
+    /// single-threaded runtime with a paused clock the order of everything is the schedule's.
+    /// Not for [`Table::scan`](crate::Table::scan), which needs both at once.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn with_schedule(&self, schedule: Arc<dyn Schedule>) -> Self {
+        let store = FaultyStore {
+            inner: Arc::clone(&self.shared.store),
+            schedule: Arc::clone(&schedule),
+        };
+        Self::new_stepped(Arc::new(store), self.root().clone(), schedule)
     }
 }
 
 #[derive(Clone)]
 struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
-    plan: Arc<Plan>,
+    schedule: Arc<dyn Schedule>,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -112,6 +173,14 @@ impl fmt::Display for FaultyStore {
 }
 
 impl FaultyStore {
+    /// Asks the schedule: from a stepped job through its link, else right here.
+    async fn decide(&self, request: &Request<'_>, moment: Moment) -> Fault {
+        match steps::ask(request, moment) {
+            Some(fault) => fault,
+            None => self.schedule.decide(request, moment).await,
+        }
+    }
+
     async fn run<T>(
         &self,
         kind: RequestKind,
@@ -122,14 +191,20 @@ impl FaultyStore {
             kind,
             path: path.as_ref(),
         };
-        match (self.plan)(&asked) {
-            Fault::None => request.await,
-            Fault::Refuse => Err(fault("refused on purpose")),
-            Fault::LoseReply => {
-                request.await?;
-                Err(fault("reply lost on purpose"))
-            }
+        let before = self.decide(&asked, Moment::Before).await;
+        match before {
+            Fault::None | Fault::LoseReply | Fault::StaleList => {}
+            Fault::Refuse => return Err(fault("refused on purpose")),
+            Fault::Throttle(retry_after) => return Err(busy(retry_after)),
         }
+        let answer = request.await;
+        let done = answer.is_ok();
+        let after = self.decide(&asked, Moment::After { done }).await;
+        if before == Fault::LoseReply || after != Fault::None {
+            answer?;
+            return Err(fault("reply lost on purpose"));
+        }
+        answer
     }
 
     fn run_list<T: Send + 'static>(
@@ -138,16 +213,42 @@ impl FaultyStore {
         path: Option<&Path>,
         answers: BoxStream<'static, Result<T>>,
     ) -> BoxStream<'static, Result<T>> {
-        let asked = Request {
-            kind,
-            path: path.map_or("", Path::as_ref),
-        };
-        match (self.plan)(&asked) {
-            Fault::None => answers,
-            Fault::Refuse | Fault::LoseReply => {
-                stream::once(std::future::ready(Err(fault("refused on purpose")))).boxed()
+        let (store, path) = (self.clone(), path.cloned().unwrap_or_default());
+        let listed = async move {
+            let asked = Request {
+                kind,
+                path: path.as_ref(),
+            };
+            match store.decide(&asked, Moment::Before).await {
+                Fault::None => answers,
+                Fault::StaleList => without_newest(answers).await,
+                Fault::Refuse | Fault::LoseReply => failed_list(fault("refused on purpose")),
+                Fault::Throttle(retry_after) => failed_list(busy(retry_after)),
             }
-        }
+        };
+        stream::once(listed).flatten().boxed()
+    }
+}
+
+/// A list as it was before its last entry came. The only entry stays.
+async fn without_newest<T: Send + 'static>(
+    answers: BoxStream<'static, Result<T>>,
+) -> BoxStream<'static, Result<T>> {
+    let mut entries: Vec<Result<T>> = answers.collect().await;
+    if entries.len() > 1 {
+        entries.pop();
+    }
+    stream::iter(entries).boxed()
+}
+
+fn failed_list<T: Send + 'static>(error: Error) -> BoxStream<'static, Result<T>> {
+    stream::once(std::future::ready(Err(error))).boxed()
+}
+
+fn busy(retry_after: Duration) -> Error {
+    Error::Generic {
+        store: "faulty",
+        source: Box::new(Answer::busy(retry_after)),
     }
 }
 

@@ -27,6 +27,19 @@ pub(crate) struct Answer {
     body: String,
 }
 
+#[cfg(feature = "faults")]
+impl Answer {
+    /// As a store that is too busy says it.
+    pub(crate) fn busy(retry_after: Duration) -> Self {
+        Self {
+            status: 503,
+            retry_after: Some(retry_after),
+            code: "ServerBusy".to_owned(),
+            body: String::new(),
+        }
+    }
+}
+
 /// Connects as the library does by itself, and looks at each answer.
 #[derive(Debug)]
 pub(crate) struct AnswerConnector;

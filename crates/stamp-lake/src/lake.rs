@@ -8,6 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use stamp_model::{Shape, TenantId};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::block_on::CallingThread;
@@ -39,6 +40,43 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) runtime: Handle,
     pub(crate) root: Url,
+    /// When there is one, blocking work runs step by step as it says.
+    #[cfg(feature = "faults")]
+    schedule: Option<Arc<dyn crate::faults::Schedule>>,
+}
+
+impl Shared {
+    fn new(store: Arc<dyn ObjectStore>, mut root: Url, runtime: Handle) -> Self {
+        if !root.path().ends_with('/') {
+            root.set_path(&format!("{}/", root.path()));
+        }
+        let executor = Arc::new(CallingThread::new(runtime.clone()));
+        let engine = DefaultEngineBuilder::new(Arc::clone(&store))
+            .with_task_executor(executor)
+            .with_buffer_size(READ_AHEAD_FILES)
+            .with_batch_size(READ_BATCH_ROWS)
+            .build();
+        Self {
+            store,
+            engine: Arc::new(engine),
+            runtime,
+            root,
+            #[cfg(feature = "faults")]
+            schedule: None,
+        }
+    }
+
+    /// Runs the table library's code where blocking is allowed.
+    pub(crate) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        #[cfg(feature = "faults")]
+        if let Some(schedule) = &self.schedule {
+            return crate::faults::steps::spawn(&self.runtime, Arc::clone(schedule), work);
+        }
+        self.runtime.spawn_blocking(work)
+    }
 }
 
 impl fmt::Debug for Lake {
@@ -71,23 +109,23 @@ impl Lake {
         Self::new(store, root, Handle::current())
     }
 
-    fn new(store: Arc<dyn ObjectStore>, mut root: Url, runtime: Handle) -> Self {
-        if !root.path().ends_with('/') {
-            root.set_path(&format!("{}/", root.path()));
-        }
-        let executor = Arc::new(CallingThread::new(runtime.clone()));
-        let engine = DefaultEngineBuilder::new(Arc::clone(&store))
-            .with_task_executor(executor)
-            .with_buffer_size(READ_AHEAD_FILES)
-            .with_batch_size(READ_BATCH_ROWS)
-            .build();
+    fn new(store: Arc<dyn ObjectStore>, root: Url, runtime: Handle) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                store,
-                engine: Arc::new(engine),
-                runtime,
-                root,
-            }),
+            shared: Arc::new(Shared::new(store, root, runtime)),
+        }
+    }
+
+    /// A lake whose blocking work runs step by step.
+    #[cfg(feature = "faults")]
+    pub(crate) fn new_stepped(
+        store: Arc<dyn ObjectStore>,
+        root: Url,
+        schedule: Arc<dyn crate::faults::Schedule>,
+    ) -> Self {
+        let mut shared = Shared::new(store, root, Handle::current());
+        shared.schedule = Some(schedule);
+        Self {
+            shared: Arc::new(shared),
         }
     }
 

@@ -185,11 +185,7 @@ impl Table {
         work: impl FnOnce(&Inner) -> Result<T, LakeError> + Send + 'static,
     ) -> Result<T, LakeError> {
         let inner = Arc::clone(&self.inner);
-        let handle = self
-            .inner
-            .shared
-            .runtime
-            .spawn_blocking(move || work(&inner));
+        let handle = self.inner.shared.spawn_blocking(move || work(&inner));
         match handle.await {
             Ok(result) => result,
             Err(error) => Err(attempt.unknown(error)),

@@ -25,6 +25,9 @@ pub(crate) struct EmulateArgs {
     /// Puts this many generated events into every hub before serving.
     #[arg(long, default_value_t = 0)]
     fill: u64,
+    /// How often each of the 10,000 devices of those events sends, 1s to 1h.
+    #[arg(long, default_value = crate::bench::INTERVAL, value_parser = crate::bench::parse_interval)]
+    fill_interval: std::time::Duration,
 }
 
 fn parse_hub(text: &str) -> Result<HubConfig, String> {
@@ -67,7 +70,7 @@ async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
         .map_err(|cause| Failure::failed(format!("cannot serve on {}", args.listen), cause))?;
     for name in &names {
         if let Some(hub) = emulator.hub(name) {
-            crate::bench::fill(&hub, args.fill)?;
+            crate::bench::fill(&hub, args.fill, args.fill_interval)?;
         }
         output::line(&emulator.connection_string(name));
     }

@@ -24,6 +24,15 @@ use crate::exit::Failure;
 
 const HUB: &str = "bench";
 
+/// What the emulator's hub is filled with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fill {
+    pub(super) events: u64,
+    pub(super) partitions: u32,
+    /// How often each device sends.
+    pub(super) interval: Duration,
+}
+
 /// A filled emulator in another process, ended with this guard.
 struct Emulator {
     child: Child,
@@ -31,7 +40,7 @@ struct Emulator {
 }
 
 impl Emulator {
-    fn start(events: u64, partitions: u32) -> Result<Self, Failure> {
+    fn start(fill: Fill) -> Result<Self, Failure> {
         let failed =
             |cause: std::io::Error| Failure::failed("cannot start the emulator's process", cause);
         let program = std::env::current_exe().map_err(failed)?;
@@ -41,9 +50,13 @@ impl Emulator {
                 "--listen",
                 "127.0.0.1:0",
                 "--hub",
-                &format!("{HUB}:{partitions}"),
+                &format!("{HUB}:{}", fill.partitions),
             ])
-            .args(["--fill", &events.to_string()])
+            .args(["--fill", &fill.events.to_string()])
+            .args([
+                "--fill-interval",
+                &humantime::format_duration(fill.interval).to_string(),
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -89,8 +102,11 @@ impl Drop for Emulator {
     }
 }
 
-pub(super) async fn receive(events: u64, partitions: u32) -> Result<Measured, Failure> {
-    let emulator = Emulator::start(events, partitions)?;
+pub(super) async fn receive(fill: Fill) -> Result<Measured, Failure> {
+    let Fill {
+        events, partitions, ..
+    } = fill;
+    let emulator = Emulator::start(fill)?;
     let hub = emulator.hub()?;
     let watch = Stopwatch::start(Scope::Process);
     let mut readers = JoinSet::new();
@@ -139,12 +155,11 @@ async fn receive_partition(hub: AmqpHub, number: u32, events: u64) -> Result<(),
     Ok(())
 }
 
-pub(super) async fn whole(
-    events: u64,
-    partitions: u32,
-    buffer_max: ByteSize,
-) -> Result<Measured, Failure> {
-    let emulator = Emulator::start(events, partitions)?;
+pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, Failure> {
+    let Fill {
+        events, partitions, ..
+    } = fill;
+    let emulator = Emulator::start(fill)?;
     let folder =
         tempfile::tempdir().map_err(|cause| Failure::failed("cannot make a folder", cause))?;
     std::fs::write(folder.path().join("bench.toml"), SCHEMA)

@@ -1,5 +1,7 @@
 //! Telemetry as devices send it: 10,000 devices of 8 firmwares, five metrics, about 280 bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
@@ -90,19 +92,21 @@ max = 1000.0
 
 const DEVICES: u64 = 10_000;
 const FIRMWARES: u64 = 8;
-/// Every device sends each minute, so a round of all devices is a minute of the input's time.
-const ROUND_MS: i64 = 60_000;
+/// How often a device sends when nothing else is said, as text for the command line.
+pub(crate) const INTERVAL: &str = "10s";
 
 /// Makes the events of the input one after another; the same seed makes the same.
 pub(crate) struct Input {
     random: StdRng,
     number: u64,
     began_ms: i64,
+    /// How often every device sends: a round of all devices takes this long.
+    interval_ms: i64,
     devices: Vec<Text>,
 }
 
 impl Input {
-    pub(crate) fn new(began: Timestamp) -> Self {
+    pub(crate) fn new(began: Timestamp, interval: Duration) -> Self {
         let devices = (0..DEVICES)
             .map(|d| Text::from(format!("device-{d:05}")))
             .collect();
@@ -110,6 +114,7 @@ impl Input {
             random: StdRng::seed_from_u64(1),
             number: 0,
             began_ms: began.as_millisecond(),
+            interval_ms: i64::try_from(interval.as_millis()).unwrap_or(i64::MAX),
             devices,
         }
     }
@@ -118,9 +123,10 @@ impl Input {
         let number = self.number;
         self.number += 1;
         let (device, round) = (number % DEVICES, number / DEVICES);
+        let round_ms = self.interval_ms;
         let spread =
-            i64::try_from(device).unwrap_or(0) * ROUND_MS / i64::try_from(DEVICES).unwrap_or(1);
-        let ms = self.began_ms + i64::try_from(round).unwrap_or(0) * ROUND_MS + spread;
+            i64::try_from(device).unwrap_or(0) * round_ms / i64::try_from(DEVICES).unwrap_or(1);
+        let ms = self.began_ms + i64::try_from(round).unwrap_or(0) * round_ms + spread;
         let ts = Timestamp::from_millisecond(ms).unwrap_or_default();
         let firmware = device % FIRMWARES;
         let r = &mut self.random;
@@ -199,8 +205,11 @@ impl Input {
     }
 }
 
-pub(crate) fn fill(hub: &Hub, events: u64) -> Result<(), Failure> {
-    let mut input = Input::new(Timestamp::now());
+/// Puts `events` into a hub as if its devices had sent them until now.
+pub(crate) fn fill(hub: &Hub, events: u64, interval: Duration) -> Result<(), Failure> {
+    let rounds = u32::try_from(events / DEVICES).unwrap_or(u32::MAX);
+    let began = Timestamp::now().checked_sub(interval.saturating_mul(rounds));
+    let mut input = Input::new(began.unwrap_or_default(), interval);
     for number in 0..events {
         let partition = u32::try_from(number % u64::from(hub.partitions())).unwrap_or(0);
         hub.publish(partition, input.outgoing())
@@ -219,7 +228,10 @@ mod tests {
         let mut decoder = stamp_schema::Decoder::new(schema.clone());
         let partition = stamp_model::PartitionId::new(0).unwrap();
         let mut readings = stamp_model::Readings::new(schema.shape(), partition);
-        let mut input = Input::new("2026-11-24T11:00:00Z".parse().unwrap());
+        let mut input = Input::new(
+            "2026-11-24T11:00:00Z".parse().unwrap(),
+            Duration::from_secs(10),
+        );
         let mut bytes = 0;
         let mut refused = 0;
         for _ in 0..10_000 {

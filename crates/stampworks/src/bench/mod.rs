@@ -8,12 +8,16 @@ mod input;
 mod stages;
 mod usage;
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stamp_emulator::Hub;
 
 use crate::exit::Failure;
 use crate::output;
+
+pub(crate) use input::INTERVAL;
 
 /// Arguments of `stampworks bench`.
 #[derive(Debug, Args)]
@@ -25,6 +29,11 @@ pub(crate) struct BenchArgs {
     /// Partitions of the hub in the measurements over AMQP.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     partitions: u32,
+    /// How often each of the 10,000 devices sends, 1s to 1h. Windows are one minute: at the usual
+    /// 10s six readings share a rollup row of each metric; at 60s every reading makes five rows
+    /// of its own, the worst case.
+    #[arg(long, default_value = INTERVAL, value_parser = parse_interval)]
+    interval: Duration,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = What::All)]
     only: What,
@@ -34,6 +43,16 @@ pub(crate) struct BenchArgs {
     /// Prints one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// An interval between two messages of a device. Also for `stampworks emulate`.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("an interval is 1s to 1h".into())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,31 +107,34 @@ struct Results {
     body_bytes_per_event: f64,
     readings_bytes_per_event: f64,
     rollup_bytes_per_event: f64,
+    rollup_rows_per_event: f64,
     peak_memory_bytes: u64,
 }
 
 /// Puts generated events into a hub, partition by turns. Also for `stampworks emulate --fill`.
-pub(crate) fn fill(hub: &Hub, events: u64) -> Result<(), Failure> {
-    input::fill(hub, events)
+pub(crate) fn fill(hub: &Hub, events: u64, interval: Duration) -> Result<(), Failure> {
+    input::fill(hub, events, interval)
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let mut results = Results::default();
     let wants = |what| args.only == What::All || args.only == what;
     if wants(What::Stages) {
-        stages::measure(args.events, &mut results)?;
+        stages::measure(args.events, args.interval, &mut results)?;
     }
     if wants(What::Receive) || wants(What::Whole) {
+        let fill = amqp::Fill {
+            events: args.events,
+            partitions: args.partitions,
+            interval: args.interval,
+        };
         crate::runtime()?.block_on(async {
             if wants(What::Receive) {
-                results
-                    .measured
-                    .push(amqp::receive(args.events, args.partitions).await?);
+                results.measured.push(amqp::receive(fill).await?);
             }
             if wants(What::Whole) {
-                results
-                    .measured
-                    .push(amqp::whole(args.events, args.partitions, args.buffer_max).await?);
+                let whole = amqp::whole(fill, args.buffer_max).await?;
+                results.measured.push(whole);
             }
             Ok::<(), Failure>(())
         })?;
@@ -142,6 +164,10 @@ fn print(results: &Results) {
             results.body_bytes_per_event,
             results.readings_bytes_per_event,
             results.rollup_bytes_per_event
+        ));
+        output::line(&format!(
+            "rollup rows an event: {:.2}",
+            results.rollup_rows_per_event
         ));
     }
     #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]

@@ -34,7 +34,11 @@ impl Spent {
     }
 }
 
-pub(super) fn measure(events: u64, results: &mut Results) -> Result<(), Failure> {
+pub(super) fn measure(
+    events: u64,
+    interval: Duration,
+    results: &mut Results,
+) -> Result<(), Failure> {
     let refused = |cause: LakeError| Failure::failed("encoding failed", cause);
     let schema = Arc::new(
         Schema::parse(SCHEMA).map_err(|cause| Failure::failed("the bench's schema", cause))?,
@@ -46,7 +50,7 @@ pub(super) fn measure(events: u64, results: &mut Results) -> Result<(), Failure>
     };
     let partition = PartitionId::new(0).unwrap_or_else(|| unreachable!("partition 0 is in range"));
     let mut decoder = Decoder::new(schema);
-    let mut input = Input::new(Timestamp::now());
+    let mut input = Input::new(Timestamp::now(), interval);
     let [
         mut floor,
         mut decode,
@@ -56,8 +60,13 @@ pub(super) fn measure(events: u64, results: &mut Results) -> Result<(), Failure>
         mut encode,
         mut encode_partials,
     ] = std::array::from_fn(|_| Spent::default());
-    let (mut bodies, mut readings_bytes, mut rollup_bytes, mut done) =
-        (0_usize, 0_usize, 0_usize, 0);
+    let [
+        mut bodies,
+        mut readings_bytes,
+        mut rollup_bytes,
+        mut rollup_rows,
+    ] = [0_usize; 4];
+    let mut done = 0;
     while done < events {
         let batch: Vec<Event> = (0..FLUSH_ROWS.min(events - done))
             .map(|_| input.event())
@@ -75,6 +84,7 @@ pub(super) fn measure(events: u64, results: &mut Results) -> Result<(), Failure>
         late.add(|| mark_late(&mut readings, 0, &windows));
         let order = sort.add(|| sorted_rows(&readings, stamp_model::START));
         let partials = rollup.add(|| partials(&readings, &shape, &order, &windows));
+        rollup_rows += partials.len();
         let options = EncodeOptions::default();
         let files = encode
             .add(|| encode_readings(&shape, &readings, &order, &options))
@@ -119,6 +129,7 @@ pub(super) fn measure(events: u64, results: &mut Results) -> Result<(), Failure>
     results.body_bytes_per_event = per_event(bodies);
     results.readings_bytes_per_event = per_event(readings_bytes);
     results.rollup_bytes_per_event = per_event(rollup_bytes);
+    results.rollup_rows_per_event = per_event(rollup_rows);
     Ok(())
 }
 

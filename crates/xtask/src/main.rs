@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tools | layers | lint | docs | help`.
+//! The project's own commands: `cargo xtask test | sim | tools | layers | lint | docs | help`.
 //!
 //! Everything a person or a build machine types beyond plain cargo lives here, so that both type
 //! the same. This program never edits a source file except the generated documents of `docs`, and
@@ -14,6 +14,7 @@ mod interop;
 mod layers;
 mod lint;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 
@@ -28,6 +29,9 @@ cargo xtask COMMAND
   test [-- ARGS]  install the interop tools once (target/interop), then run every test:
                   `cargo nextest run --workspace ARGS` and the documentation tests
                   example: cargo xtask test -- -E 'package(stamp-lake)'
+  sim [--seeds N] [--seed K]
+                  the simulation of whole consumers: N seeds (200) from K (0); a seed that fails
+                  is printed with the command that repeats it
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
@@ -46,6 +50,10 @@ fn main() -> ExitCode {
             [] => test::run(&root(), &[]),
             ["--", runner_arguments @ ..] => test::run(&root(), runner_arguments),
             _ => return usage("test takes arguments for the runner after `--`"),
+        },
+        ["sim", rest @ ..] => match sim::Seeds::parse(rest) {
+            Ok(seeds) => sim::run(&root(), &seeds),
+            Err(error) => return usage(&format!("{error:#}")),
         },
         ["tools"] => interop::install(&root()).map(|()| 0),
         ["layers"] => layers::run(&root()).map(code),

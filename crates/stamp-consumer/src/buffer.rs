@@ -158,7 +158,10 @@ impl Lane {
             rows,
             mut charge,
         } = self.active.take()?;
-        // The encoder holds a sorted copy of about the same size until its files are written.
+        // Encoding makes no copy of the rows, but partial rollups, which are about as large where
+        // devices send several times a window, and the finished files. Rollups of devices that
+        // send once a window are larger: that part, of one encoder a core, is in the constant that
+        // docs/performance.md states.
         charge.set(rows.bytes() * 2);
         let sealed = Arc::new(Sealed {
             app: app.clone(),

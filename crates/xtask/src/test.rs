@@ -78,9 +78,20 @@ fn nextest(root: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program, without what that one told about this package: build scripts
+/// that look at it would take every call for a change and build half of all crates again.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_this_package) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn is_of_this_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// From the runner's summary on; everything when there is none, because then it says why.
@@ -101,10 +112,23 @@ fn closing_doc_lines(lines: &[String]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{closing_doc_lines, closing_lines};
+    use super::{cargo, closing_doc_lines, closing_lines};
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn cargo_is_not_told_about_this_package() {
+        assert!(
+            std::env::var_os("CARGO_PKG_NAME").is_some(),
+            "cargo runs tests with it"
+        );
+
+        let command = cargo();
+
+        let mut changes = command.get_envs();
+        assert!(changes.any(|(name, value)| name == "CARGO_PKG_NAME" && value.is_none()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use url::Url;
 use crate::block_on::CallingThread;
 use crate::checkpoint::{Checkpoints, Keep};
 use crate::error::Attempt;
+use crate::ownership::Ownerships;
 use crate::schema::TableSpec;
 use crate::{LakeError, StoreConfig, Table, store};
 
@@ -29,6 +30,7 @@ pub(crate) type Engine = DefaultEngine<CallingThread>;
 /// {root}/{tenant}/readings   {root}/{tenant}/rollups   {root}/{tenant}/rejected
 /// {root}/_stamp/quarantine   {root}/_stamp/gaps        {root}/_stamp/probe
 /// {root}/{namespace}/{hub}/{consumer group}/checkpoint/{partition}
+/// {root}/{namespace}/{hub}/{consumer group}/ownership/{partition}
 /// ```
 #[derive(Clone)]
 pub struct Lake {
@@ -185,8 +187,6 @@ impl Lake {
     /// in lower case below the root.
     #[must_use]
     pub fn checkpoints(&self, namespace: &str, hub: &str, consumer_group: &str) -> Checkpoints {
-        let parts = [namespace, hub, consumer_group].map(str::to_lowercase);
-        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
         // Local files keep no metadata, so the position is in the body there.
         let keep = if self.shared.root.scheme() == "file" {
             Keep::Body
@@ -195,9 +195,42 @@ impl Lake {
         };
         Checkpoints::new(
             Arc::clone(&self.shared.store),
-            key(&self.shared.root, &parts),
+            self.group(namespace, hub, consumer_group),
             keep,
         )
+    }
+
+    /// Who owns the partitions of one consumer group of one hub, in the layout of the Azure SDKs:
+    /// names in lower case below the root.
+    ///
+    /// # Errors
+    /// [`LakeError::Config`] on local files: they have no compare-and-set, so only one process
+    /// may read a hub into them. A store in memory belongs to one process anyway.
+    pub fn ownerships(
+        &self,
+        namespace: &str,
+        hub: &str,
+        consumer_group: &str,
+    ) -> Result<Ownerships, LakeError> {
+        if self.shared.root.scheme() == "file" {
+            return Err(LakeError::Config {
+                key: "url",
+                reason: "a local folder has no compare-and-set, so replicas cannot share \
+                         partitions through it: one process only, without ownership"
+                    .into(),
+            });
+        }
+        let group = self.group(namespace, hub, consumer_group);
+        Ok(Ownerships::new(
+            Arc::clone(&self.shared.store),
+            group.join("ownership"),
+        ))
+    }
+
+    fn group(&self, namespace: &str, hub: &str, consumer_group: &str) -> Path {
+        let parts = [namespace, hub, consumer_group].map(str::to_lowercase);
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        key(&self.shared.root, &parts)
     }
 
     fn table(&self, folder: [&str; 2], spec: TableSpec) -> Table {

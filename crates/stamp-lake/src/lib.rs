@@ -21,6 +21,7 @@ mod file;
 mod http;
 mod lake;
 mod load;
+mod ownership;
 mod scan;
 mod schema;
 mod store;
@@ -34,5 +35,6 @@ pub use encode::{
 pub use error::{Cause, LakeError};
 pub use file::{DataFile, EncodedFile};
 pub use lake::{Lake, StampRoot, TenantRoot};
+pub use ownership::{Claim, Ownership, Ownerships};
 pub use scan::{Columns, Value};
 pub use table::{Snapshot, Table};

@@ -55,6 +55,12 @@ async fn checkpoints_keep_their_promises_on_a_blob_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ownership_keeps_its_promises_on_a_blob_service() {
+    let blobs = blobs("/stamps/stamp-01");
+    suite::ownerships::all(&blobs.lake).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_is_the_one_the_azure_sdk_knows() {
     let blobs = blobs("");
     let namespace = "Contoso.servicebus.windows.net";

@@ -1,6 +1,6 @@
 //! The suite on a store in memory and on local files.
 
-use stamp_lake::{Lake, StoreConfig};
+use stamp_lake::{Lake, LakeError, StoreConfig};
 use tokio::runtime::Handle;
 
 fn memory() -> Lake {
@@ -83,3 +83,18 @@ promises!(
     checkpoints::names_are_in_lower_case_and_groups_are_apart,
     checkpoints::a_lost_reply_is_unknown_and_found_by_reading,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ownership_keeps_its_promises_in_memory() {
+    crate::suite::ownerships::all(&memory()).await;
+}
+
+#[tokio::test]
+async fn ownership_is_refused_where_nothing_can_be_compared_and_set() {
+    let files = files();
+    let error = files.lake.ownerships("n", "h", "g").unwrap_err();
+    assert!(
+        matches!(&error, LakeError::Config { key: "url", reason } if reason.contains("one process only")),
+        "{error:?}"
+    );
+}

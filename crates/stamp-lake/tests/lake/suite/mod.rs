@@ -2,6 +2,7 @@
 //! in the interop tests; only the public API is used.
 
 pub(crate) mod checkpoints;
+pub(crate) mod ownerships;
 pub(crate) mod tables;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ mod server;
 pub use error::TelemetryError;
 pub use health::{Condition, Health};
 pub use labels::TENANT_LABELS_MAX;
-pub use metrics::{CommitOutcome, Metrics, PartitionState};
+pub use metrics::{ClaimOutcome, CommitOutcome, Metrics, PartitionState};
 pub use registry::Registry;
 pub use retry::RetryMetrics;
 pub use server::{Served, serve};

@@ -37,6 +37,29 @@ impl CommitOutcome {
     }
 }
 
+/// What became of a claim on a partition's ownership, or of its renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// The partition was claimed.
+    Won,
+    /// Another owner has it: it was first, or it took what was held.
+    Lost,
+    /// The store of the ownership blobs did not answer. What is held is kept.
+    Failed,
+}
+
+impl ClaimOutcome {
+    const ALL: [Self; 3] = [Self::Won, Self::Lost, Self::Failed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What the worker of a partition is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionState {
@@ -107,6 +130,8 @@ struct Inner {
     checkpoint_sequence: GaugeVec,
     retention_headroom: GaugeVec,
     partition_state: GaugeVec,
+    partitions_owned: Gauge,
+    ownership_claims: IntCounterVec,
     decoded_bodies: IntCounterVec,
     invariant_violations: IntCounterVec,
 }
@@ -149,6 +174,8 @@ impl Metrics {
             checkpoint_sequence: registration.gauges(&catalogue::CHECKPOINT_SEQUENCE)?,
             retention_headroom: registration.gauges(&catalogue::RETENTION_HEADROOM)?,
             partition_state: registration.gauges(&catalogue::PARTITION_STATE)?,
+            partitions_owned: registration.gauge(&catalogue::PARTITIONS_OWNED)?,
+            ownership_claims: registration.counters(&catalogue::OWNERSHIP_CLAIMS)?,
             decoded_bodies: registration.counters(&catalogue::DECODED_BODIES)?,
             invariant_violations: registration.counters(&catalogue::INVARIANT_VIOLATIONS)?,
         }));
@@ -164,6 +191,9 @@ impl Metrics {
         }
         for reason in QuarantineReason::ALL {
             self.count(&self.0.quarantined, &[reason.code()], 0);
+        }
+        for outcome in ClaimOutcome::ALL {
+            self.count(&self.0.ownership_claims, &[outcome.label()], 0);
         }
         for path in ["shape", "general"] {
             self.count(&self.0.decoded_bodies, &[path], 0);
@@ -342,6 +372,32 @@ impl Metrics {
                 .with_label_values(&[&partition, each.label()])
                 .set(is);
         }
+    }
+
+    /// A partition that this process no longer reads: others report how far it is.
+    pub fn partition_left(&self, partition: PartitionId) {
+        self.partition_state(partition, PartitionState::Stopped);
+        self.unflushed(partition, []);
+        let partition = partition.to_string();
+        for gauges in [
+            &self.0.lag_events,
+            &self.0.lag_seconds,
+            &self.0.checkpoint_sequence,
+            &self.0.retention_headroom,
+        ] {
+            // An error only says that the series was never there.
+            let _ = gauges.remove_label_values(&[&partition]);
+        }
+    }
+
+    /// How many partitions this process owns.
+    pub fn partitions_owned(&self, partitions: usize) {
+        self.0.partitions_owned.set(partitions as f64);
+    }
+
+    /// A claim on a partition, or a renewal that was not simply done.
+    pub fn ownership_claim(&self, outcome: ClaimOutcome) {
+        self.count(&self.0.ownership_claims, &[outcome.label()], 1);
     }
 
     /// Bodies by decoder: by a learned shape, and by the general one.

@@ -30,6 +30,8 @@ pub(crate) const ALL: &[&Definition] = &[
     &CHECKPOINT_SEQUENCE,
     &RETENTION_HEADROOM,
     &PARTITION_STATE,
+    &PARTITIONS_OWNED,
+    &OWNERSHIP_CLAIMS,
     &DECODED_BODIES,
     &INVARIANT_VIOLATIONS,
 ];
@@ -325,6 +327,27 @@ pub(crate) const PARTITION_STATE: Definition = Definition {
     ],
     help: "1 for the state the partition is in, 0 for the others.",
     reading: "`paused` for longer than the longest pause of the retry policy needs a person.",
+};
+
+pub(crate) const PARTITIONS_OWNED: Definition = Definition {
+    name: "stamp_partitions_owned",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Partitions that this process owns: its share of the replicas', or its fixed ones.",
+    reading: "Over all replicas the sum is the number of partitions; less for longer than `expire-after` means that some are read by nobody.",
+};
+
+pub(crate) const OWNERSHIP_CLAIMS: Definition = Definition {
+    name: "stamp_ownership_claims_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: "`won`; `lost`: another replica has the partition now; `failed`: the store of the ownership blobs did not answer",
+    }],
+    help: "Claims on partitions by outcome, and renewals that were lost or failed.",
+    reading: "`won` and `lost` move when replicas come and go and stand still else. `failed`: what is owned is kept, nothing new is taken.",
 };
 
 pub(crate) const DECODED_BODIES: Definition = Definition {

@@ -18,6 +18,10 @@ use stamp_rollup::Windows;
 
 use crate::error::ConfigError;
 
+mod ownership;
+
+pub use ownership::OwnershipConfig;
+
 /// Largest configuration, schema or device file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -99,6 +103,9 @@ pub struct ReadConfig {
     /// orchestrator's grace period.
     #[serde(with = "humantime_serde")]
     pub drain_max: Duration,
+    /// How replicas of this stamp share the partitions. Without this section the process reads
+    /// `partitions`, or all of them.
+    pub ownership: Option<OwnershipConfig>,
 }
 
 impl Default for ReadConfig {
@@ -119,6 +126,7 @@ impl Default for ReadConfig {
             flush_age: Duration::from_secs(60),
             tenant_stall_max: Duration::from_secs(30),
             drain_max: Duration::from_secs(25),
+            ownership: None,
         }
     }
 }
@@ -285,6 +293,13 @@ impl ConsumerConfig {
     /// [`ConfigError::Value`] naming the key, or both keys.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.consumer.check()?;
+        if self.consumer.ownership.is_some() && self.store.url.starts_with("file:") {
+            return Err(ConfigError::value(
+                "consumer.ownership",
+                "store.url is a local folder, which has no compare-and-set: one process only, \
+                 leave the section out",
+            ));
+        }
         self.windows()?;
         for (key, policy) in [
             ("resilience.eventhubs", &self.resilience.eventhubs),
@@ -404,7 +419,14 @@ impl ReadConfig {
                 "consumer.partitions",
                 format!("goes up to {PARTITION_MAX}"),
             )),
-            _ => Ok(()),
+            Some(_) if self.ownership.is_some() => Err(ConfigError::value(
+                "consumer.partitions",
+                "contradicts consumer.ownership: a fixed share, or one that replicas balance",
+            )),
+            _ => self
+                .ownership
+                .as_ref()
+                .map_or(Ok(()), OwnershipConfig::check),
         }
     }
 
@@ -462,8 +484,10 @@ mod tests {
     #[test]
     fn the_documented_values_are_the_defaults_where_it_says_nothing_else() {
         let documented = parse(documented()).unwrap().consumer;
+        assert_eq!(documented.ownership, Some(OwnershipConfig::default()));
         let defaults = ReadConfig {
             hub_retention: documented.hub_retention,
+            ownership: documented.ownership.clone(),
             ..ReadConfig::default()
         };
         assert_eq!(format!("{documented:?}"), format!("{defaults:?}"));
@@ -525,6 +549,41 @@ mod tests {
             "# partitions = [0, 1]",
             "partitions = []",
             &["consumer.partitions"],
+        );
+        check_refused(
+            "# partitions = [0, 1]",
+            "partitions = [0, 1]",
+            &["consumer.partitions", "consumer.ownership"],
+        );
+        check_refused(
+            "expire-after = \"60s\"",
+            "expire-after = \"19s\"",
+            &[
+                "consumer.ownership.expire-after",
+                "19s",
+                "renew-every (10s)",
+            ],
+        );
+        check_refused(
+            "renew-every = \"10s\"",
+            "renew-every = \"31s\"",
+            &["consumer.ownership.expire-after", "renew-every (31s)"],
+        );
+        check_refused(
+            "renew-every = \"10s\"",
+            "renew-every = \"999ms\"",
+            &["consumer.ownership.renew-every"],
+        );
+        check_refused(
+            "# owner-id = \"eu-1-0\"",
+            "owner-id = \"eu 1\"",
+            &["consumer.ownership.owner-id", "eu 1"],
+        );
+        check_refused("renew-every", "renew-evry", &["renew-evry"]);
+        check_refused(
+            "url = \"az://contosoeu1/telemetry\"",
+            "url = \"file:///data\"",
+            &["consumer.ownership", "one process only"],
         );
         check_refused(
             "attempts-max = 5",

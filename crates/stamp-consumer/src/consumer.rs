@@ -20,7 +20,9 @@ use crate::directory::Directory;
 use crate::error::ConfigError;
 use crate::flush::Sink;
 use crate::memory::MemoryAccount;
+use crate::ownership::Holding;
 use crate::progress::Progress;
+use crate::replica::Replica;
 use crate::shared::{Shared, Tenant};
 use crate::worker::{PartitionWorker, WorkerError};
 
@@ -160,6 +162,8 @@ fn directory(plans: &[TenantPlan], tenancy: &TenancyConfig) -> Result<Directory,
 /// The consumer of one stamp, ready to run.
 pub struct Consumer<H: EventHub> {
     shared: Arc<Shared<H>>,
+    /// When replicas share the partitions: what this one has of them.
+    holding: Option<Holding>,
 }
 
 impl<H: EventHub> Consumer<H> {
@@ -226,7 +230,22 @@ impl<H: EventHub> Consumer<H> {
             &identity.hub,
             &config.hub.consumer_group,
         );
+        let holding = config.consumer.ownership.as_ref().map(|ownership| {
+            let group = &config.hub.consumer_group;
+            let blobs = parts
+                .lake
+                .ownerships(&identity.namespace, &identity.hub, group);
+            let blobs = blobs.map_err(|cause| {
+                ConfigError::value("consumer.ownership", crate::chain(&cause).to_string())
+            })?;
+            let (peer, metrics) = (store_peer.clone(), parts.metrics.clone());
+            let all = partitions.clone();
+            Ok::<_, ConfigError>(Holding::new(
+                blobs, peer, metrics, ownership, all, parts.seed,
+            ))
+        });
         Ok(Self {
+            holding: holding.transpose()?,
             shared: Arc::new(Shared {
                 stamp: config.stamp.clone(),
                 tenant_buffer_max: config.consumer.tenant_buffer_bytes(partitions.len()),
@@ -259,13 +278,14 @@ impl<H: EventHub> Consumer<H> {
         self.shared.progress.clone()
     }
 
-    /// The partitions that this process reads.
+    /// The partitions that this process reads, or has its share of.
     #[must_use]
     pub fn partitions(&self) -> &[PartitionId] {
         &self.shared.partitions
     }
 
-    /// Runs until `stop`, or until a worker cannot go on; then the others are stopped too.
+    /// Runs until `stop`, or until a worker cannot go on; then the others are stopped too. A worker
+    /// whose partition goes to another replica of the stamp ends alone.
     ///
     /// Everything that was taken is flushed, committed and checkpointed within `drain-max`; what
     /// is not is read again at the next start.
@@ -274,6 +294,11 @@ impl<H: EventHub> Consumer<H> {
     /// [`ConsumerError::Worker`] with the first worker's reason; [`ConsumerError::Panicked`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), ConsumerError> {
         let stop = stop.child_token();
+        if let Some((config, holding)) = self.shared.config.ownership.clone().zip(self.holding) {
+            return Replica::new(self.shared, config, holding).run(stop).await;
+        }
+        let partitions = self.shared.partitions.len();
+        self.shared.metrics.partitions_owned(partitions);
         let mut workers = JoinSet::new();
         for &partition in &self.shared.partitions {
             workers.spawn(PartitionWorker::new(self.shared.clone(), partition).run(stop.clone()));

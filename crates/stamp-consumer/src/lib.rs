@@ -6,6 +6,7 @@
 //! tried again. Nothing is dropped: an event ends as readings, as a row of `rejected` or as a row
 //! of `quarantine`, and what the hub lost is a row of `gaps`.
 
+mod balance;
 mod buffer;
 mod commit;
 mod config;
@@ -14,9 +15,11 @@ mod directory;
 mod error;
 mod flush;
 mod memory;
+mod ownership;
 mod progress;
 mod raw;
 mod reader;
+mod replica;
 mod shared;
 mod start;
 mod tally;
@@ -24,8 +27,8 @@ mod worker;
 
 pub use commit::CommitError;
 pub use config::{
-    ConsumerConfig, GapPolicy, LogFormat, ReadConfig, ResilienceConfig, RollupConfig, StartPolicy,
-    TelemetryConfig, TenancyConfig, TenantConfig,
+    ConsumerConfig, GapPolicy, LogFormat, OwnershipConfig, ReadConfig, ResilienceConfig,
+    RollupConfig, StartPolicy, TelemetryConfig, TenancyConfig, TenantConfig,
 };
 pub use consumer::{
     Clock, Consumer, ConsumerError, Parts, TenantPlan, check_directory, plan_tenants, wall_clock,

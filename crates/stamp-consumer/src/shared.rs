@@ -57,7 +57,7 @@ pub(crate) struct Shared<H> {
     pub(crate) account: MemoryAccount,
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
-    pub(crate) marks: OnceCell<Marks>,
+    pub(crate) marks: OnceCell<Arc<Marks>>,
     pub(crate) clock: Clock,
 }
 
@@ -168,9 +168,14 @@ impl<H: EventHub> Shared<H> {
         }
     }
 
-    /// The range of marks of every partition of this process over all tables, read once.
-    pub(crate) async fn marks(&self) -> &Marks {
-        self.marks.get_or_init(|| self.read_marks()).await
+    /// The range of marks of every partition of this process over all tables. Read once when
+    /// nobody else writes them, and anew when replicas do: a partition may come from another one.
+    pub(crate) async fn marks(&self) -> Arc<Marks> {
+        if self.config.ownership.is_some() {
+            return Arc::new(self.read_marks().await);
+        }
+        let read = || async { Arc::new(self.read_marks().await) };
+        self.marks.get_or_init(read).await.clone()
     }
 
     /// One attempt a table: a tenant whose store is broken must not hold up the others' start. What

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "promises/ownership.rs"]
+mod ownership;
 mod support;
 
 use std::sync::Arc;

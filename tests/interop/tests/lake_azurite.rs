@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use stamp_interop::{Azurite, Language, run_script};
-use stamp_lake::{Checkpoint, Lake, LakeError, StoreConfig};
+use stamp_lake::{Checkpoint, Claim, Lake, LakeError, StoreConfig};
 use tokio::runtime::Handle;
 
 const SCRIPT_MAX: Duration = Duration::from_secs(120);
@@ -96,6 +96,63 @@ async fn a_checkpoint_is_the_one_the_azure_sdk_knows() {
         hub_created_at_ms: None,
     };
     assert_eq!(theirs, Some(expected));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ownership_is_shared_with_the_store_of_the_azure_sdk() {
+    let blobs = blobs("");
+    let namespace = "Contoso.servicebus.windows.net";
+    let group = blobs
+        .lake
+        .ownerships(namespace, "Telemetry", "$Default")
+        .unwrap();
+    let mut held = Vec::new();
+    for number in 0..3 {
+        let claim = group.claim(suite::partition(number), "replica-1", None);
+        let Claim::Won(ownership) = claim.await.unwrap() else {
+            panic!("nobody else was there");
+        };
+        held.push(ownership);
+    }
+    // A renewal, and a release: the SDK sees the last version, and an owner that is empty.
+    let renewed = group
+        .claim(suite::partition(0), "replica-1", Some(&held[0]))
+        .await;
+    assert!(matches!(renewed, Ok(Claim::Won(_))), "{renewed:?}");
+
+    let answer = run_script(
+        Language::Python,
+        "scripts/ownership_store.py",
+        &[
+            &blobs.azurite.connection_string(),
+            "lake",
+            &namespace.to_lowercase(),
+            "telemetry",
+            "$default",
+        ],
+        SCRIPT_MAX,
+    );
+
+    assert_eq!(
+        answer,
+        serde_json::json!({
+            "owners": {"0": "replica-1", "1": "replica-1", "2": "replica-1"},
+            "taken": ["0"],
+            "behind": [],
+            "new": ["5"],
+            "given_back": ["2"],
+        })
+    );
+    let listed = group.list().await.unwrap();
+    let owners: Vec<_> = listed
+        .iter()
+        .map(|found| (found.partition.number(), found.owner_id.as_str()))
+        .collect();
+    assert_eq!(owners, [(0, "sdk"), (1, "replica-1"), (2, ""), (5, "sdk")]);
+    // What the SDK took or gave back is no longer held here; the rest is.
+    assert!(!group.release(&held[0]).await.unwrap());
+    assert!(group.release(&held[1]).await.unwrap());
+    assert!(!group.release(&held[2]).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

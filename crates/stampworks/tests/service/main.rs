@@ -4,6 +4,7 @@
 
 mod cli;
 mod kill;
+mod ownership;
 mod readers;
 mod support;
 mod verify;

@@ -160,6 +160,7 @@ impl Actor {
         );
         self.pass(channel(&path), self.latency_ms(&what, nth)).await;
         if self.fate.dies_at == Some((number, false)) {
+            self.note(format!("{what} dies"));
             self.dead.cancel();
         }
         if self.dead.is_cancelled() {
@@ -175,6 +176,7 @@ impl Actor {
         self.note(format!("{what} {}", if done { "done" } else { "failed" }));
         let (nth, number) = (self.nth(&what), self.requests.load(Ordering::Relaxed));
         if self.fate.dies_at == Some((number.saturating_sub(1), true)) {
+            self.note(format!("{what} dies"));
             self.dead.cancel();
         }
         if self.draw(&what, nth, 4) == 0 {

@@ -104,6 +104,33 @@ fn the_same_seed_twice_gives_byte_equal_logs() {
 }
 
 #[test]
+fn a_dozen_seeds_meet_every_kind_of_trouble() {
+    let logs: String = (0..12)
+        .map(|seed| run(seed, Program::Consumer).log)
+        .collect();
+    let troubles = [
+        "Refuse",
+        "LoseReply",
+        "Throttle",
+        "StaleList",
+        "hangs: Some",
+        "ended: killed",
+        "ended: stopped",
+        "hub open 0 Earliest fails",
+        "expire 0",
+    ];
+    for trouble in troubles {
+        assert!(logs.contains(trouble), "no {trouble}");
+    }
+    let is_lost_race = |line: &str| {
+        line.contains("Create ") && line.contains("_delta_log") && line.ends_with("reply failed")
+    };
+    assert!(logs.lines().any(is_lost_race), "no commit met another one");
+    let is_killed_commit = |line: &str| line.contains("_delta_log") && line.ends_with("dies");
+    assert!(logs.lines().any(is_killed_commit), "no kill at a commit");
+}
+
+#[test]
 fn the_model_of_the_protocol_is_sound_when_nothing_is_wrong_with_it() {
     let right = Program::Model(Variant::Right);
     assert_eq!(first_failure(0..20, |seed| sound(&run(seed, right))), None);

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::support::{Rows, Stamp, hub, partition, reading};
 use stamp_consumer::{ConsumerConfig, ConsumerError};
 use stamp_eventhubs::memory::MemoryHub;
-use stamp_eventhubs::{EventHub, StartPosition};
+use stamp_eventhubs::{EventHub, PartitionSource, StartPosition};
 use stamp_lake::Lake;
 use stamp_lake::faults::{Fault, RequestKind};
+use stamp_model::BatchLimits;
 use tokio::time::Instant;
 
 const PARTITIONS: u32 = 6;
@@ -263,7 +264,7 @@ async fn a_replica_that_alone_is_cut_off_from_the_blobs_gives_way_and_loses_noth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_higher_level_stops_one_worker_and_not_the_service() {
+async fn a_reader_outside_the_group_stops_one_worker_and_is_not_displaced_in_turn() {
     let (hub, lake) = (hub(PARTITIONS), memory());
     let mut sent = 0;
     let mut a = replica(&hub, &lake, "a");
@@ -272,8 +273,8 @@ async fn a_reader_of_a_higher_level_stops_one_worker_and_not_the_service() {
     publish(&hub, &mut sent, 20);
     until_settled(&a, sent).await;
 
-    let stranger = hub
-        .open(partition(0), StartPosition::Earliest, Some(9))
+    let mut stranger = hub
+        .open(partition(0), StartPosition::Earliest, Some(0))
         .await
         .unwrap();
     publish(&hub, &mut sent, 20);
@@ -289,6 +290,14 @@ async fn a_reader_of_a_higher_level_stops_one_worker_and_not_the_service() {
         a.metric(r#"stamp_partitions_owned{stamp="s-1"}"#) < 5.5
     })
     .await;
+    pass(RENEW_EVERY * 3).await;
+    let limits = BatchLimits {
+        events_max: 100,
+        bytes_max: 1 << 20,
+        wait_max: Duration::from_secs(1),
+    };
+    let read = stranger.next_batch(limits).await.unwrap();
+    assert_eq!(i64::try_from(read.events.len()).unwrap(), sent);
     assert_eq!(a.checkpoint(0).await, Some(sent - 21));
 
     // The stranger leaves: the partition is taken up again, and nothing is missing.
@@ -342,6 +351,49 @@ async fn a_replica_with_a_lasting_name_takes_up_its_partitions_at_once_after_a_c
     assert!(took < RENEW_EVERY + MARGIN, "{took:?}");
     running.stop().await.unwrap();
     assert_eq!(a.rows("alpha", "readings").await, each_once(sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_another_replica_has_read_without_a_checkpoint_is_not_started_at_latest() {
+    let (hub, lake) = (hub(PARTITIONS), memory());
+    let no_checkpoints = lake.with_faults(|request| {
+        let writes = matches!(request.kind, RequestKind::Create | RequestKind::Write);
+        if writes && request.path.contains("/checkpoint/") {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    });
+    let latest = |lake: &Lake, name: &str| {
+        let mut stamp = replica(&hub, lake, name);
+        stamp.config.insert_str(0, "start = \"latest\"\n");
+        stamp
+    };
+    let mut a = latest(&no_checkpoints, "a");
+    let mut b = latest(&lake, "b");
+    let running_a = a.start().await;
+    let running_b = b.start().await;
+    until_owned(&lake, &[("a", 3), ("b", 3)]).await;
+    // Both have opened what they own, and nothing was ever sent.
+    pass(RENEW_EVERY).await;
+    let mut sent = 0;
+    publish(&hub, &mut sent, 20);
+    let all_there = async |sent: i64| {
+        until("all rows are there", async || {
+            b.rows("alpha", "readings").await == each_once(sent)
+        })
+        .await
+    };
+    all_there(sent).await;
+
+    running_a.kill().await;
+    publish(&hub, &mut sent, 20);
+    until_owned(&lake, &[("b", 6)]).await;
+    publish(&hub, &mut sent, 20);
+
+    all_there(sent).await;
+    running_b.stop().await.unwrap();
+    assert_eq!(b.rows("alpha", "readings").await, each_once(sent));
 }
 
 #[tokio::test(start_paused = true)]

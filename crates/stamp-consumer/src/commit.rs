@@ -4,10 +4,11 @@
 //! whose reply was lost is settled by the next one reading, never by repeating. That is why every
 //! attempt here is idempotent, whatever happened to the one before.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stamp_lake::{DataFile, EncodedFile, LakeError, Snapshot, Table};
-use stamp_model::{AppId, Mark, START};
+use stamp_model::{AppId, Mark, PartitionId, START};
 use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
 use stamp_telemetry::{CommitOutcome, Metrics};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
@@ -16,8 +17,34 @@ use tokio_util::sync::CancellationToken;
 /// Most batches in one commit; the rest go into the next.
 const JOBS_MAX: usize = 256;
 
-/// Encodes the rows above a mark. Called on a blocking thread, once for each mark it meets.
-pub(crate) type Encode = Arc<dyn Fn(i64) -> Result<Vec<EncodedFile>, LakeError> + Send + Sync>;
+/// What of a job's rows a table has already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Everything up to this sequence number.
+    UpTo(i64),
+    /// These sequence numbers.
+    Rows(BTreeSet<i64>),
+    /// These ranges of sequence numbers.
+    Ranges(Vec<(i64, i64)>),
+}
+
+/// How it is found out which rows a table has already.
+///
+/// A mark says "every row up to here", which is only true where each event surely goes to this
+/// table. What ends in quarantine, and which loss is noticed, depends on the moment and on the
+/// reader, so there the rows themselves are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// By the table's mark.
+    ByMark,
+    /// By the sequence numbers in the table, from the first one of the job.
+    ByRow(PartitionId, i64),
+    /// By the ranges in the table of gaps.
+    ByRange(PartitionId),
+}
+
+/// Encodes the rows that are not known. Called on a blocking thread, once for each answer.
+pub(crate) type Encode = Arc<dyn Fn(&Known) -> Result<Vec<EncodedFile>, LakeError> + Send + Sync>;
 
 /// A batch of rows of one partition for one table.
 #[derive(Clone)]
@@ -26,6 +53,8 @@ pub(crate) struct Job {
     pub app: AppId,
     /// The mark after this batch.
     pub last: i64,
+    /// How it is found out which rows are there.
+    pub settled: Settled,
     /// The rows.
     pub encode: Encode,
 }
@@ -89,7 +118,7 @@ pub(crate) enum CommitFailure {
 
 /// Files of one job that are in the store, waiting for the commit that names them.
 struct Staged {
-    above: i64,
+    known: Known,
     files: Vec<DataFile>,
     committed: Committed,
 }
@@ -229,17 +258,21 @@ impl Committer {
         let mut files = Vec::new();
         let mut marks = Vec::new();
         for waiting in batch.iter_mut() {
-            let above = snapshot.mark(&waiting.job.app).unwrap_or(START);
-            if above >= waiting.job.last {
+            let mark = snapshot.mark(&waiting.job.app).unwrap_or(START);
+            let is_ahead = mark >= waiting.job.last;
+            if is_ahead && waiting.job.settled == Settled::ByMark {
                 continue;
             }
-            files.extend(self.stage(waiting, above).await?);
-            marks.push(Mark {
-                app: waiting.job.app.clone(),
-                sequence: waiting.job.last,
-            });
+            let known = self.known(&waiting.job, mark).await?;
+            files.extend(self.stage(waiting, known).await?);
+            if !is_ahead {
+                marks.push(Mark {
+                    app: waiting.job.app.clone(),
+                    sequence: waiting.job.last,
+                });
+            }
         }
-        if marks.is_empty() {
+        if marks.is_empty() && files.is_empty() {
             // Whoever has staged files by now committed them himself and lost the reply.
             let ours = batch.iter().any(|waiting| waiting.staged.is_some());
             self.metrics.commit(
@@ -268,18 +301,58 @@ impl Committer {
         }
     }
 
-    /// The files of one job's rows above a mark: encoded and put, unless the last attempt did it.
-    async fn stage(&self, waiting: &mut Waiting, above: i64) -> Result<Vec<DataFile>, CommitError> {
-        if let Some(staged) = waiting
-            .staged
-            .as_ref()
-            .filter(|staged| staged.above == above)
-        {
+    /// What the table has of a job's rows. A version that is newer than the snapshot does no harm:
+    /// the append then meets a conflict, and the next attempt asks again.
+    async fn known(&self, job: &Job, mark: i64) -> Result<Known, CommitError> {
+        let failed = |cause| self.lake(cause);
+        Ok(match job.settled {
+            Settled::ByMark => Known::UpTo(mark),
+            // No mark up to the first row: nobody has written any of these.
+            Settled::ByRow(_, first) if mark < first => Known::Rows(BTreeSet::new()),
+            Settled::ByRow(partition, first) => {
+                let up_to = mark.min(job.last);
+                let rows = self.table.sequences(partition, first - 1, up_to).await;
+                Known::Rows(rows.map_err(failed)?)
+            }
+            Settled::ByRange(partition) => {
+                Known::Ranges(self.ranges(partition).await.map_err(failed)?)
+            }
+        })
+    }
+
+    /// The ranges of the table of gaps: a row for each loss there ever was, so there are few.
+    async fn ranges(&self, partition: PartitionId) -> Result<Vec<(i64, i64)>, LakeError> {
+        let mut ranges = Vec::new();
+        let columns = ["partition", "sequence_first", "sequence_last"];
+        self.table
+            .scan(&columns, |rows| {
+                for row in 0..rows.rows() {
+                    let number = |column| rows.i64(column, row);
+                    if let (Some(of), Some(first), Some(last)) = (number(0), number(1), number(2))
+                        && of == i64::from(partition.number())
+                    {
+                        ranges.push((first, last));
+                    }
+                }
+            })
+            .await?;
+        ranges.sort_unstable();
+        Ok(ranges)
+    }
+
+    /// The files of one job's unknown rows: encoded and put, unless the last attempt did it.
+    async fn stage(
+        &self,
+        waiting: &mut Waiting,
+        known: Known,
+    ) -> Result<Vec<DataFile>, CommitError> {
+        let staged = waiting.staged.as_ref();
+        if let Some(staged) = staged.filter(|staged| staged.known == known) {
             return Ok(staged.files.clone());
         }
-        // What was staged under another mark stays in the store as files that nobody names.
+        // What was staged under another answer stays in the store as files that nobody names.
         waiting.staged = None;
-        let encoded = self.encode(&waiting.job, above).await?;
+        let encoded = self.encode(&waiting.job, known.clone()).await?;
         let mut committed = Committed::default();
         let mut files = Vec::with_capacity(encoded.len());
         for file in encoded {
@@ -293,14 +366,14 @@ impl Committer {
             );
         }
         waiting.staged = Some(Staged {
-            above,
+            known,
             files: files.clone(),
             committed,
         });
         Ok(files)
     }
 
-    async fn encode(&self, job: &Job, above: i64) -> Result<Vec<EncodedFile>, CommitError> {
+    async fn encode(&self, job: &Job, known: Known) -> Result<Vec<EncodedFile>, CommitError> {
         let broken = |detail: String| CommitError::Encoder {
             table: self.table.url().to_string(),
             detail,
@@ -314,7 +387,7 @@ impl Committer {
         let encode = job.encode.clone();
         let encoded = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            encode(above)
+            encode(&known)
         });
         encoded
             .await

@@ -196,8 +196,7 @@ impl<H: EventHub> Consumer<H> {
             .map_err(ConsumerError::Hub)?;
         probe(&store_peer, "the stamp", &parts.lake, stop).await?;
         let partitions = share(config, &properties)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cpu = Arc::new(Semaphore::new(cores));
+        let cpu = Arc::new(Semaphore::new(encoders(config)));
         let committer = |name: &'static str, table: &Table, peer: &Peer| {
             Committer::new(
                 name,
@@ -319,6 +318,17 @@ impl<H: EventHub> Consumer<H> {
         }
         first
     }
+}
+
+/// How many flushes are encoded at a time: one a core, and no more than `buffer-max` pays for, so
+/// that a machine with many cores needs no more memory than was asked for (docs/performance.md).
+fn encoders(config: &ConsumerConfig) -> usize {
+    const BUFFER_PER_ENCODER: u64 = 32 << 20;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let paid = config.consumer.buffer_max.as_u64() / BUFFER_PER_ENCODER;
+    cores
+        .min(usize::try_from(paid).unwrap_or(usize::MAX))
+        .max(1)
 }
 
 fn tenant(

@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use stamp_lake::{
     EncodeOptions, LakeError, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups,
 };
-use stamp_model::{Readings, Shape};
+use stamp_model::{GapRow, RawRow, Readings, Shape};
 use stamp_rollup::{Windows, partials, sorted_rows};
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::Sealed;
-use crate::commit::{CommitFailure, Committed, Committer, Job};
+use crate::commit::{CommitFailure, Committed, Committer, Job, Known, Settled};
 
 /// What a flush wrote, per table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn readings_job(sealed: &Arc<Sealed>, shape: &Arc<Shape>, order: &Order) -> Opti
     let rows = |sealed: &Arc<Sealed>| sealed.rows.readings.as_ref().is_some_and(|r| !r.is_empty());
     let (batch, shape, order) = (sealed.clone(), shape.clone(), order.clone());
     rows(sealed).then(|| {
-        job(sealed, move |above| {
+        job_by_mark(sealed, move |above| {
             let Some(readings) = &batch.rows.readings else {
                 return Ok(Vec::new());
             };
@@ -149,7 +149,7 @@ fn rollups_job(
         .is_some_and(|readings| !readings.is_empty());
     let (batch, shape, order) = (sealed.clone(), shape.clone(), order.clone());
     (rows && has_metrics).then(|| {
-        job(sealed, move |above| {
+        job_by_mark(sealed, move |above| {
             let Some(readings) = &batch.rows.readings else {
                 return Ok(Vec::new());
             };
@@ -171,12 +171,29 @@ async fn flush_raw(
         return Ok(Committed::default());
     }
     let batch = sealed.clone();
-    let job = job(sealed, move |above| {
+    let encode = move |known: &Known| {
         let rows = &batch.rows.raw;
-        let rows = &rows[rows.partition_point(|row| row.sequence <= above)..];
-        encode_raw(rows, kind, &EncodeOptions::default())
-    });
-    table.commit(job, cancel).await
+        match known {
+            Known::UpTo(mark) => {
+                let rows = &rows[rows.partition_point(|row| row.sequence <= *mark)..];
+                encode_raw(rows, kind, &EncodeOptions::default())
+            }
+            Known::Rows(there) if there.is_empty() => {
+                encode_raw(rows, kind, &EncodeOptions::default())
+            }
+            Known::Rows(there) => {
+                let missing = rows.iter().filter(|row| !there.contains(&row.sequence));
+                let missing: Vec<RawRow> = missing.cloned().collect();
+                encode_raw(&missing, kind, &EncodeOptions::default())
+            }
+            Known::Ranges(_) => Ok(Vec::new()),
+        }
+    };
+    let settled = match (kind, sealed.rows.raw.first()) {
+        (RawKind::Quarantine, Some(first)) => Settled::ByRow(first.partition, first.sequence),
+        _ => Settled::ByMark,
+    };
+    table.commit(job(sealed, settled, encode), cancel).await
 }
 
 fn gaps_job(sealed: &Arc<Sealed>) -> Option<Job> {
@@ -184,20 +201,92 @@ fn gaps_job(sealed: &Arc<Sealed>) -> Option<Job> {
         return None;
     }
     let batch = sealed.clone();
-    Some(job(sealed, move |above| {
-        let rows = &batch.rows.gaps;
-        let rows = &rows[rows.partition_point(|row| row.sequence_last <= above)..];
-        encode_gaps(rows, &EncodeOptions::default())
-    }))
+    let partition = batch.rows.gaps.first()?.partition;
+    let encode = move |known: &Known| {
+        let Known::Ranges(recorded) = known else {
+            return Ok(Vec::new());
+        };
+        let rows = batch.rows.gaps.iter();
+        let rows: Vec<GapRow> = rows.flat_map(|row| unrecorded(row, recorded)).collect();
+        encode_gaps(&rows, &EncodeOptions::default())
+    };
+    Some(job(sealed, Settled::ByRange(partition), encode))
+}
+
+/// The parts of a loss that no recorded range covers. `recorded` ascends.
+fn unrecorded(row: &GapRow, recorded: &[(i64, i64)]) -> Vec<GapRow> {
+    let mut parts = Vec::new();
+    let mut next = row.sequence_first;
+    let part = |first, last| GapRow {
+        sequence_first: first,
+        sequence_last: last,
+        ..row.clone()
+    };
+    for &(first, last) in recorded {
+        if first > row.sequence_last {
+            break;
+        }
+        if first > next {
+            parts.push(part(next, first - 1));
+        }
+        next = next.max(last + 1);
+    }
+    if next <= row.sequence_last {
+        parts.push(part(next, row.sequence_last));
+    }
+    parts
 }
 
 fn job(
     sealed: &Arc<Sealed>,
-    encode: impl Fn(i64) -> Result<Vec<stamp_lake::EncodedFile>, LakeError> + Send + Sync + 'static,
+    settled: Settled,
+    encode: impl Fn(&Known) -> Result<Vec<stamp_lake::EncodedFile>, LakeError> + Send + Sync + 'static,
 ) -> Job {
     Job {
         app: sealed.app.clone(),
         last: sealed.last,
+        settled,
         encode: Arc::new(encode),
+    }
+}
+
+/// A job whose rows are settled by the table's mark.
+fn job_by_mark(
+    sealed: &Arc<Sealed>,
+    encode: impl Fn(i64) -> Result<Vec<stamp_lake::EncodedFile>, LakeError> + Send + Sync + 'static,
+) -> Job {
+    job(sealed, Settled::ByMark, move |known| match known {
+        Known::UpTo(mark) => encode(*mark),
+        Known::Rows(_) | Known::Ranges(_) => Ok(Vec::new()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_parts_of_a_loss_that_are_not_recorded_are_left() {
+        let row = GapRow {
+            partition: stamp_model::PartitionId::new(0).unwrap(),
+            sequence_first: 10,
+            sequence_last: 19,
+            next_enqueued_at_us: 0,
+            reason: "retention",
+        };
+        for (recorded, left) in [
+            (vec![], vec![(10, 19)]),
+            (vec![(15, 19)], vec![(10, 14)]),
+            (vec![(0, 9), (12, 13), (30, 40)], vec![(10, 11), (14, 19)]),
+            (vec![(5, 25)], vec![]),
+            (vec![(10, 15), (12, 19)], vec![]),
+        ] {
+            let parts = unrecorded(&row, &recorded);
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|p| (p.sequence_first, p.sequence_last))
+                .collect();
+            assert_eq!(parts, left, "{recorded:?}");
+        }
     }
 }

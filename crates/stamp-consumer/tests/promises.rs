@@ -545,3 +545,87 @@ async fn lag_and_what_is_left_of_the_retention_are_told() {
     let shapes = r#"stamp_decoded_bodies_total{path="general",stamp="s-1"}"#;
     assert!(stamp.metric(shapes) > 0.0, "{}", stamp.registry.text());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_below_a_recorded_gap_is_recorded_too() {
+    let hub = hub(1);
+    publish(&hub, 0..10);
+    let mut stamp = Stamp::new(&hub);
+    let running = stamp.start().await;
+    running.until_settled(9).await;
+    running.stop().await.unwrap();
+
+    // Alpha's rows 10 to 14 wait for a store that is down; the gap after them is committed.
+    let broken = Arc::new(AtomicBool::new(true));
+    stamp
+        .tenant_lakes
+        .insert("alpha", broken_while(&stamp.lake, &broken));
+    for _ in 10..15 {
+        hub.append(partition(P0), reading("a-2", 1.0));
+    }
+    hub.skip(partition(P0), 5);
+    hub.append(partition(P0), reading("a-2", 1.0));
+    let running = stamp.start().await;
+    running
+        .until(|_| {
+            stamp.metric(r#"stamp_rows_written_total{stamp="s-1",table="gaps",tenant="none"}"#)
+                > 0.0
+        })
+        .await;
+    running.kill().await;
+    broken.store(false, Ordering::Release);
+
+    hub.expire_before(partition(P0), 20);
+    let running = stamp.start().await;
+    running.until_settled(20).await;
+    running.stop().await.unwrap();
+    assert_eq!(stamp.gaps().await, [(10, 14), (15, 19)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overflow_below_another_owners_quarantine_mark_is_not_lost() {
+    let hub = hub(1);
+    let keys = "owner-level = -1\ntenant-stall-max = \"5s\"\nbatch-events-max = 20";
+    let mut first = Stamp::new(&hub)
+        .with(keys)
+        .with("tenant-buffer-max = \"8MiB\"");
+    let mut second = Stamp::new(&hub)
+        .with(keys)
+        .with("tenant-buffer-max = \"256KiB\"");
+    second.lake = first.lake.clone();
+    let broken = Arc::new(AtomicBool::new(true));
+    let faulty = broken_while(&first.lake, &broken);
+    first.tenant_lakes.insert("beta", faulty.clone());
+    second.tenant_lakes.insert("beta", faulty);
+    let (a, b) = (first.start().await, second.start().await);
+    a.until_read(-1).await;
+    b.until_read(-1).await;
+    for _ in 0..300 {
+        hub.append(
+            partition(P0),
+            event("b-1", format!(r#"{{"pad":"{}"}}"#, "x".repeat(4_000))),
+        );
+    }
+    hub.append(partition(P0), event("stranger", "{}".into()));
+    a.until(|_| {
+        first.metric(r#"stamp_rows_written_total{stamp="s-1",table="quarantine",tenant="none"}"#)
+            > 0.0
+    })
+    .await;
+    a.kill().await;
+    b.until_read(300).await;
+    broken.store(false, Ordering::Release);
+    b.until_settled(300).await;
+    b.stop().await.unwrap();
+    let mut all = first.rows("beta", "rejected").await;
+    all.extend(first.quarantined("tenant_backlog").await);
+    let missing: Vec<i64> = (0..300).filter(|s| !all.contains_key(&(0, *s))).collect();
+    assert!(
+        missing.is_empty(),
+        "lost: {} events, {:?} to {:?}, checkpoint {:?}",
+        missing.len(),
+        missing.first(),
+        missing.last(),
+        first.checkpoint(P0).await
+    );
+}

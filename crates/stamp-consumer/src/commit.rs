@@ -311,7 +311,11 @@ impl Committer {
             Settled::ByRow(_, first) if mark < first => Known::Rows(BTreeSet::new()),
             Settled::ByRow(partition, first) => {
                 let up_to = mark.min(job.last);
-                let rows = self.table.sequences(partition, first - 1, up_to).await;
+                let since_us = job.app.hub_created_at_us();
+                let rows = self
+                    .table
+                    .sequences_since(partition, first - 1, up_to, since_us)
+                    .await;
                 Known::Rows(rows.map_err(failed)?)
             }
             Settled::ByRange(partition) => {

@@ -242,7 +242,11 @@ async fn quarantined_above<H: EventHub>(
         .store_peer
         .run(idempotent("quarantine.read"), stop, |_| async move {
             match table.load().await?.mark(app) {
-                Some(mark) if mark > above => table.sequences(partition, above, mark).await,
+                Some(mark) if mark > above => {
+                    table
+                        .sequences_since(partition, above, mark, app.hub_created_at_us())
+                        .await
+                }
                 _ => Ok(BTreeSet::new()),
             }
         })

@@ -629,3 +629,43 @@ async fn overflow_below_another_owners_quarantine_mark_is_not_lost() {
         first.checkpoint(P0).await
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn quarantine_of_an_earlier_hub_settles_nothing_of_a_later_one() {
+    // Events of the support module are enqueued at this time; the second hub is made after it.
+    const FIRST_US: i64 = 1_795_521_600_000_000;
+    let hub = hub(1);
+    for _ in 0..6 {
+        hub.append(partition(P0), event("stranger", "{}".into()));
+    }
+    let mut stamp = Stamp::new(&hub);
+    let running = stamp.start().await;
+    running.until_settled(5).await;
+    running.stop().await.unwrap();
+
+    hub.recreate(FIRST_US / 1_000 + 60_000);
+    let later = |mut event: stamp_model::Event| {
+        event.enqueued_at_us = FIRST_US + 120_000_000;
+        event
+    };
+    for _ in 0..5 {
+        hub.append(partition(P0), later(reading("a-2", 1.0)));
+    }
+    hub.append(partition(P0), later(event("stranger", "{}".into())));
+    // Alpha's rows wait for a store that is down while the quarantine of event 5 is committed.
+    let broken = Arc::new(AtomicBool::new(true));
+    stamp
+        .tenant_lakes
+        .insert("alpha", broken_while(&stamp.lake, &broken));
+    let running = stamp.start().await;
+    let quarantined = r#"stamp_rows_written_total{stamp="s-1",table="quarantine",tenant="none"}"#;
+    running.until(|_| stamp.metric(quarantined) > 0.0).await;
+    running.kill().await;
+    broken.store(false, Ordering::Release);
+
+    let running = stamp.start().await;
+    running.until_settled(5).await;
+    running.stop().await.unwrap();
+
+    assert_eq!(stamp.rows("alpha", "readings").await, once(0..5));
+}

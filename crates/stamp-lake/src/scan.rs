@@ -221,14 +221,31 @@ impl Table {
         above: i64,
         up_to: i64,
     ) -> Result<BTreeSet<i64>, LakeError> {
+        self.sequences_since(partition, above, up_to, i64::MIN)
+            .await
+    }
+
+    /// As [`Self::sequences`], without rows enqueued before `since_us`: those are of an earlier hub
+    /// of the same name, whose sequence numbers mean other events.
+    ///
+    /// # Errors
+    /// As [`Self::sequences`].
+    pub async fn sequences_since(
+        &self,
+        partition: PartitionId,
+        above: i64,
+        up_to: i64,
+        since_us: i64,
+    ) -> Result<BTreeSet<i64>, LakeError> {
         self.blocking(self.reading("scan"), move |inner| {
-            let names = ["partition".to_owned(), "sequence".to_owned()];
+            let names = ["partition", "sequence", "enqueued_at"].map(str::to_owned);
             let number = i64::from(partition.number());
             let mut found = BTreeSet::new();
             let wanted = in_range(partition, above, up_to);
             read_batches(inner, &names, Some(wanted), |columns| {
                 let rows = (0..columns.rows())
                     .filter(|&row| columns.i64(0, row) == Some(number))
+                    .filter(|&row| columns.timestamp_us(2, row).is_none_or(|at| at >= since_us))
                     .filter_map(|row| columns.i64(1, row))
                     .filter(|&sequence| above < sequence && sequence <= up_to);
                 found.extend(rows);

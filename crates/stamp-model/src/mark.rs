@@ -28,6 +28,17 @@ impl AppId {
         ))
     }
 
+    /// When the hub was created, microseconds since 1970 UTC: no event of it is older.
+    #[must_use]
+    pub fn hub_created_at_us(&self) -> i64 {
+        let created = self
+            .0
+            .rsplit('/')
+            .nth(1)
+            .and_then(|text| text.parse::<i64>().ok());
+        created.map_or(i64::MIN, |ms| ms.saturating_mul(1_000))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -48,4 +59,23 @@ pub struct Mark {
     pub app: AppId,
     /// The highest sequence number that is settled.
     pub sequence: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_id_tells_when_its_hub_was_created() {
+        let hub = HubIdentity {
+            namespace: "n".into(),
+            hub: "h".into(),
+            created_at_ms: 1_795_521_600_123,
+        };
+        let stamp = StampId::parse("s").unwrap();
+        let app = AppId::new(&stamp, &hub, PartitionId::new(7).unwrap());
+
+        assert_eq!(app.as_str(), "v1/s/n/h/1795521600123/7");
+        assert_eq!(app.hub_created_at_us(), 1_795_521_600_123_000);
+    }
 }

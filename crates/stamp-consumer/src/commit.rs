@@ -36,11 +36,11 @@ pub(crate) enum Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// By the table's mark.
-    ByMark,
+    Mark,
     /// By the sequence numbers in the table, from the first one of the job.
-    ByRow(PartitionId, i64),
+    Rows(PartitionId, i64),
     /// By the ranges in the table of gaps.
-    ByRange(PartitionId),
+    Ranges(PartitionId),
 }
 
 /// Encodes the rows that are not known. Called on a blocking thread, once for each answer.
@@ -260,7 +260,7 @@ impl Committer {
         for waiting in batch.iter_mut() {
             let mark = snapshot.mark(&waiting.job.app).unwrap_or(START);
             let is_ahead = mark >= waiting.job.last;
-            if is_ahead && waiting.job.settled == Settled::ByMark {
+            if is_ahead && waiting.job.settled == Settled::Mark {
                 continue;
             }
             let known = self.known(&waiting.job, mark).await?;
@@ -306,10 +306,10 @@ impl Committer {
     async fn known(&self, job: &Job, mark: i64) -> Result<Known, CommitError> {
         let failed = |cause| self.lake(cause);
         Ok(match job.settled {
-            Settled::ByMark => Known::UpTo(mark),
+            Settled::Mark => Known::UpTo(mark),
             // No mark up to the first row: nobody has written any of these.
-            Settled::ByRow(_, first) if mark < first => Known::Rows(BTreeSet::new()),
-            Settled::ByRow(partition, first) => {
+            Settled::Rows(_, first) if mark < first => Known::Rows(BTreeSet::new()),
+            Settled::Rows(partition, first) => {
                 let up_to = mark.min(job.last);
                 let since_us = job.app.hub_created_at_us();
                 let rows = self
@@ -318,7 +318,7 @@ impl Committer {
                     .await;
                 Known::Rows(rows.map_err(failed)?)
             }
-            Settled::ByRange(partition) => {
+            Settled::Ranges(partition) => {
                 Known::Ranges(self.ranges(partition).await.map_err(failed)?)
             }
         })

@@ -190,8 +190,8 @@ async fn flush_raw(
         }
     };
     let settled = match (kind, sealed.rows.raw.first()) {
-        (RawKind::Quarantine, Some(first)) => Settled::ByRow(first.partition, first.sequence),
-        _ => Settled::ByMark,
+        (RawKind::Quarantine, Some(first)) => Settled::Rows(first.partition, first.sequence),
+        _ => Settled::Mark,
     };
     table.commit(job(sealed, settled, encode), cancel).await
 }
@@ -210,7 +210,7 @@ fn gaps_job(sealed: &Arc<Sealed>) -> Option<Job> {
         let rows: Vec<GapRow> = rows.flat_map(|row| unrecorded(row, recorded)).collect();
         encode_gaps(&rows, &EncodeOptions::default())
     };
-    Some(job(sealed, Settled::ByRange(partition), encode))
+    Some(job(sealed, Settled::Ranges(partition), encode))
 }
 
 /// The parts of a loss that no recorded range covers. `recorded` ascends.
@@ -255,7 +255,7 @@ fn job_by_mark(
     sealed: &Arc<Sealed>,
     encode: impl Fn(i64) -> Result<Vec<stamp_lake::EncodedFile>, LakeError> + Send + Sync + 'static,
 ) -> Job {
-    job(sealed, Settled::ByMark, move |known| match known {
+    job(sealed, Settled::Mark, move |known| match known {
         Known::UpTo(mark) => encode(*mark),
         Known::Rows(_) | Known::Ranges(_) => Ok(Vec::new()),
     })

@@ -121,6 +121,21 @@ async fn a_stamp_that_adds_up_is_said_to_with_the_hub_and_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_checkpoint_is_not_found_is_said_to_be_unchecked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (emulator, config) = settled_stamp(folder.path()).await;
+    emulator.stop().await;
+
+    let (code, printed) = verify(&config, &["--offline", "--namespace", "elsewhere"]).await;
+
+    assert_eq!(code, Some(0), "{printed}");
+    for number in 0..2 {
+        let note = format!("note: partition {number} has no checkpoint");
+        assert!(printed.contains(&note), "no {note:?} in:\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_in_two_tables_and_one_in_none_end_with_5() {
     let folder = tempfile::tempdir().unwrap();
     let (emulator, config) = settled_stamp(folder.path()).await;

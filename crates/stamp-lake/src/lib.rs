@@ -36,5 +36,5 @@ pub use error::{Cause, LakeError};
 pub use file::{DataFile, EncodedFile};
 pub use lake::{Lake, StampRoot, TenantRoot};
 pub use ownership::{Claim, Ownership, Ownerships};
-pub use scan::{Columns, Value};
+pub use scan::{Columns, ReadingsPage, SequenceRange, Value};
 pub use table::{Snapshot, Table};

@@ -16,7 +16,11 @@ use tokio::sync::mpsc;
 
 use crate::LakeError;
 use crate::load::newest;
-use crate::table::{Inner, Table};
+use crate::table::{Inner, Snapshot, Table};
+
+mod readings;
+
+pub use readings::{ReadingsPage, SequenceRange};
 
 /// Batches that may wait between the reading thread and the visitor.
 const BATCHES_WAITING_MAX: usize = 2;
@@ -268,16 +272,27 @@ fn in_range(partition: PartitionId, above: i64, up_to: i64) -> PredicateRef {
     ]))
 }
 
-/// Reads until `visit` has enough.
+/// Reads the newest version until `visit` has enough.
 fn read_batches(
     inner: &Inner,
     names: &[String],
     predicate: Option<PredicateRef>,
+    visit: impl FnMut(Columns) -> bool,
+) -> Result<(), LakeError> {
+    match newest(inner)? {
+        Some(snapshot) => read_version(inner, &snapshot, names, predicate, visit),
+        None => Ok(()),
+    }
+}
+
+/// Reads one version until `visit` has enough.
+fn read_version(
+    inner: &Inner,
+    snapshot: &Snapshot,
+    names: &[String],
+    predicate: Option<PredicateRef>,
     mut visit: impl FnMut(Columns) -> bool,
 ) -> Result<(), LakeError> {
-    let Some(snapshot) = newest(inner)? else {
-        return Ok(());
-    };
     let table = snapshot.kernel.schema();
     for name in names {
         if table.field(name).is_none() {
@@ -287,8 +302,7 @@ fn read_batches(
     let failed = |error: KernelError| inner.reading("scan").kernel_failed(error);
     let fields = names.iter().filter_map(|name| table.field(name)).cloned();
     let schema = StructType::try_new(fields).map_err(failed)?;
-    let scan = snapshot
-        .kernel
+    let scan = Arc::clone(&snapshot.kernel)
         .scan_builder()
         .with_schema(Arc::new(schema))
         .with_predicate(predicate)

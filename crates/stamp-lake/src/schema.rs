@@ -108,7 +108,7 @@ impl ColumnType {
         }
     }
 
-    fn of(kind: FieldKind) -> Self {
+    pub(crate) fn of(kind: FieldKind) -> Self {
         match kind {
             FieldKind::Bool => Self::Bool,
             FieldKind::I64 => Self::I64,

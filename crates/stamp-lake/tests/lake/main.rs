@@ -5,5 +5,6 @@
 mod conformance;
 mod layout;
 mod one_request;
+mod read_back;
 mod round_trip;
 mod suite;

@@ -76,7 +76,7 @@ fn any_cell(kind: FieldKind) -> BoxedStrategy<Cell> {
 }
 
 #[derive(Debug, Clone)]
-struct Row {
+pub(crate) struct Row {
     device: String,
     ts: i64,
     enqueued_at: i64,
@@ -85,7 +85,7 @@ struct Row {
     cells: Vec<Cell>,
 }
 
-fn any_row() -> impl Strategy<Value = Row> {
+pub(crate) fn any_row() -> impl Strategy<Value = Row> {
     let cells: Vec<_> = KINDS.iter().map(|&kind| any_cell(kind)).collect();
     let device = prop_oneof!["[a-d]", any_text()];
     let times = (any_time(), any_time());
@@ -99,7 +99,7 @@ fn any_row() -> impl Strategy<Value = Row> {
     })
 }
 
-fn shape() -> Shape {
+pub(crate) fn shape() -> Shape {
     let names = ["flag", "whole", "number", "text", "at"];
     let fields = names
         .iter()
@@ -123,7 +123,7 @@ fn push(column: &mut Column, cell: &Cell) {
     column.pushed();
 }
 
-fn buffer(rows: &[Row]) -> Readings {
+pub(crate) fn buffer(rows: &[Row]) -> Readings {
     let mut readings = Readings::new(&shape(), partition(5));
     for (row, sequence) in rows.iter().zip(0..) {
         readings.device.push(readings.devices.intern(&row.device));
@@ -179,17 +179,17 @@ const READ: [&str; 12] = [
     "partition",
 ];
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
 }
 
-fn lake(runtime: &Runtime) -> Lake {
+pub(crate) fn lake(runtime: &Runtime) -> Lake {
     Lake::open(&StoreConfig::new("memory:"), runtime.handle().clone()).unwrap()
 }
 
-async fn store(table: &Table, files: &[EncodedFile]) {
+pub(crate) async fn store(table: &Table, files: &[EncodedFile]) {
     let at = table.load().await.unwrap();
     let files = put_all(table, files).await;
     table

@@ -151,7 +151,10 @@ pub fn check_directory(plans: &[TenantPlan], tenancy: &TenancyConfig) -> Result<
     directory(plans, tenancy).map(drop)
 }
 
-fn directory(plans: &[TenantPlan], tenancy: &TenancyConfig) -> Result<Directory, ConfigError> {
+pub(crate) fn directory(
+    plans: &[TenantPlan],
+    tenancy: &TenancyConfig,
+) -> Result<Directory, ConfigError> {
     let entries: Vec<(TenantId, Vec<String>)> = plans
         .iter()
         .map(|plan| (plan.id.clone(), plan.devices.clone()))

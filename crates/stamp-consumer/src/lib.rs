@@ -19,6 +19,7 @@ mod ownership;
 mod progress;
 mod raw;
 mod reader;
+mod replay;
 mod replica;
 mod shared;
 mod start;
@@ -36,6 +37,9 @@ pub use consumer::{
 pub use directory::{Directory, Route, TenantIndex};
 pub use error::ConfigError;
 pub use progress::{PartitionProgress, Progress};
+pub use replay::{
+    Replay, ReplayError, ReplayOptions, ReplayParts, ReplayProgress, ReplayReport, ReplaySource,
+};
 pub use start::StartError;
 pub use worker::WorkerError;
 

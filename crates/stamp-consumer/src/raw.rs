@@ -1,7 +1,7 @@
 //! Events that are kept as they came: rows of `rejected` and of `quarantine`.
 
 use bytes::Bytes;
-use stamp_model::{Event, PartitionId, Properties, QuarantineReason, RawRow, Text};
+use stamp_model::{Event, MessageSource, PartitionId, Properties, QuarantineReason, RawRow, Text};
 use stamp_schema::Rejection;
 
 /// The row of an event that its tenant's schema refuses.
@@ -91,6 +91,62 @@ fn properties(event: &Event) -> Properties {
     all
 }
 
+/// The event as the hub sent it: the inverse of what a row keeps in its properties.
+pub(crate) fn event_of(
+    mut event: Event,
+    device_id: Option<Text>,
+    properties: Vec<(&str, &str)>,
+) -> Event {
+    event.hub.device_id = device_id;
+    for (name, value) in properties {
+        let text = Text::from(value);
+        match name {
+            "iothub-message-source" => event.hub.source = source_of(&text),
+            "iothub-connection-module-id" => event.hub.module_id = Some(text),
+            "iothub-connection-auth-generation-id" => event.hub.generation_id = Some(text),
+            "iothub-connection-auth-method" => event.hub.auth_method = Some(text),
+            "iothub-enqueuedtime" => event.hub.enqueued_at_us = value.parse().ok(),
+            "message-id" => event.message_id = Some(text),
+            "content-encoding" => event.content_encoding = Some(text),
+            other => {
+                let own = other.strip_prefix("device:").filter(|name| is_system(name));
+                event.properties.push((own.unwrap_or(other).into(), text));
+            }
+        }
+    }
+    event
+}
+
+/// Rows have the label of a known source, and the text of an unknown one.
+fn source_of(text: &Text) -> MessageSource {
+    const KNOWN: [MessageSource; 5] = [
+        MessageSource::Telemetry,
+        MessageSource::TwinChange,
+        MessageSource::DeviceLifecycle,
+        MessageSource::DeviceConnectionState,
+        MessageSource::DigitalTwinChange,
+    ];
+    KNOWN
+        .into_iter()
+        .find(|source| source.label() == &**text)
+        .unwrap_or_else(|| MessageSource::parse(text))
+}
+
+fn is_system(name: &str) -> bool {
+    SYSTEM.iter().any(|taken| name.eq_ignore_ascii_case(taken))
+}
+
+/// The system properties that a row keeps beside the device's own.
+const SYSTEM: [&str; 7] = [
+    "iothub-message-source",
+    "iothub-connection-module-id",
+    "iothub-connection-auth-generation-id",
+    "iothub-connection-auth-method",
+    "iothub-enqueuedtime",
+    "message-id",
+    "content-encoding",
+];
+
 #[cfg(test)]
 mod tests {
     use stamp_model::HubStamp;
@@ -115,6 +171,42 @@ mod tests {
             "device:IoTHub-Connection-Auth-Generation-Id".into(),
             "666".into()
         )));
+    }
+
+    #[test]
+    fn a_kept_event_is_read_back_as_it_came() {
+        for source in [
+            MessageSource::Absent,
+            MessageSource::Telemetry,
+            MessageSource::TwinChange,
+            MessageSource::Unknown("newKind".into()),
+        ] {
+            let event = Event {
+                hub: HubStamp {
+                    device_id: Some("d".into()),
+                    module_id: Some("m".into()),
+                    enqueued_at_us: Some(5),
+                    source,
+                    ..HubStamp::default()
+                },
+                message_id: Some("1".into()),
+                content_encoding: Some("gzip".into()),
+                properties: vec![
+                    ("Content-Encoding".into(), "none".into()),
+                    ("tenant".into(), "x".into()),
+                ],
+                ..Event::default()
+            };
+
+            let kept = row(&event, PartitionId::new(0).unwrap());
+            let pairs = kept
+                .properties
+                .iter()
+                .map(|(name, value)| (&**name, &**value));
+            let back = event_of(Event::default(), kept.device_id.clone(), pairs.collect());
+
+            assert_eq!(back, event);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod encoding;
 mod parquet_file;
 mod raw;
 mod readings;
+mod replays;
 mod rollups;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use crate::LakeError;
 
 pub use raw::{RawKind, encode_gaps, encode_raw};
 pub use readings::encode_readings;
+pub use replays::encode_replays;
 pub use rollups::encode_rollups;
 
 /// How files are encoded.

@@ -1,6 +1,7 @@
 //! The lake of one stamp: where each table and checkpoint has its place.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
@@ -22,15 +23,20 @@ use crate::{LakeError, StoreConfig, Table, store};
 /// named like it.
 const STAMP_FOLDER: &str = "_stamp";
 
+/// The folder of shadow generations, likewise no tenant id.
+const SHADOW_FOLDER: &str = "_shadow";
+
 pub(crate) type Engine = DefaultEngine<CallingThread>;
 
 /// The root of everything one stamp writes. Cheap to clone.
 ///
 /// ```text
 /// {root}/{tenant}/readings   {root}/{tenant}/rollups   {root}/{tenant}/rejected
+/// {root}/{tenant}/replays
 /// {root}/_stamp/quarantine   {root}/_stamp/gaps        {root}/_stamp/probe
 /// {root}/{namespace}/{hub}/{consumer group}/checkpoint/{partition}
 /// {root}/{namespace}/{hub}/{consumer group}/ownership/{partition}
+/// {root}/_shadow/{name}/     a lake of its own, laid out as this one
 /// ```
 #[derive(Clone)]
 pub struct Lake {
@@ -40,6 +46,8 @@ pub struct Lake {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) engine: Arc<Engine>,
+    /// For rows with bodies: one file at a time, and few rows of it.
+    pub(crate) body_engine: Arc<Engine>,
     pub(crate) runtime: Handle,
     pub(crate) root: Url,
     /// When there is one, blocking work runs step by step as it says.
@@ -53,14 +61,17 @@ impl Shared {
             root.set_path(&format!("{}/", root.path()));
         }
         let executor = Arc::new(CallingThread::new(runtime.clone()));
-        let engine = DefaultEngineBuilder::new(Arc::clone(&store))
-            .with_task_executor(executor)
-            .with_buffer_size(READ_AHEAD_FILES)
-            .with_batch_size(READ_BATCH_ROWS)
-            .build();
+        let engine = |files, rows| {
+            DefaultEngineBuilder::new(Arc::clone(&store))
+                .with_task_executor(Arc::clone(&executor))
+                .with_buffer_size(files)
+                .with_batch_size(rows)
+                .build()
+        };
         Self {
+            engine: Arc::new(engine(READ_AHEAD_FILES, READ_BATCH_ROWS)),
+            body_engine: Arc::new(engine(NonZeroUsize::MIN, BODY_BATCH_ROWS)),
             store,
-            engine: Arc::new(engine),
             runtime,
             root,
             #[cfg(feature = "faults")]
@@ -183,6 +194,19 @@ impl Lake {
         StampRoot { lake: self.clone() }
     }
 
+    /// A lake of its own below this one, for a second generation of the same tables. `name` is one
+    /// path segment as a tenant id is.
+    #[must_use]
+    pub fn shadow(&self, name: &TenantId) -> Self {
+        let mut root = self.shared.root.clone();
+        root.set_path(&format!("{}{SHADOW_FOLDER}/{name}/", root.path()));
+        let shared = &self.shared;
+        let shadow = Shared::new(Arc::clone(&shared.store), root, shared.runtime.clone());
+        Self {
+            shared: Arc::new(shadow),
+        }
+    }
+
     /// The checkpoints of one consumer group of one hub, in the layout of the Azure SDKs: names
     /// in lower case below the root.
     #[must_use]
@@ -240,9 +264,11 @@ impl Lake {
 
 /// Log entries and files fetched at once when a table is loaded. The library's own default of
 /// 1,000 would open as many connections.
-const READ_AHEAD_FILES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(32).unwrap();
+const READ_AHEAD_FILES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 /// Rows in a batch that is read.
-const READ_BATCH_ROWS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8_192).unwrap();
+const READ_BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
+/// The same of tables with bodies, which may have 256 KiB each.
+const BODY_BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// The key in the store of what lies below `root`. Each part becomes one segment, whatever
 /// characters it has.
@@ -277,6 +303,12 @@ impl TenantRoot {
     #[must_use]
     pub fn rejected(&self) -> Table {
         self.table("rejected", TableSpec::rejected())
+    }
+
+    /// The tenant's events that a replay has decided to bring in.
+    #[must_use]
+    pub fn replays(&self) -> Table {
+        self.table("replays", TableSpec::replays())
     }
 
     fn table(&self, name: &str, spec: TableSpec) -> Table {

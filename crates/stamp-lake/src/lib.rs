@@ -18,10 +18,12 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod file;
+mod history;
 mod http;
 mod lake;
 mod load;
 mod ownership;
+mod reader;
 mod scan;
 mod schema;
 mod store;
@@ -30,11 +32,14 @@ mod table;
 pub use checkpoint::{Advanced, Checkpoint, Checkpoints};
 pub use config::StoreConfig;
 pub use encode::{
-    EncodeOptions, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups,
+    EncodeOptions, RawKind, encode_gaps, encode_raw, encode_readings, encode_replays,
+    encode_rollups,
 };
 pub use error::{Cause, LakeError};
 pub use file::{DataFile, EncodedFile};
+pub use history::{CommitInfo, FileInfo};
 pub use lake::{Lake, StampRoot, TenantRoot};
 pub use ownership::{Claim, Ownership, Ownerships};
-pub use scan::{Columns, ReadingsPage, SequenceRange, Value};
-pub use table::{Snapshot, Table};
+pub use reader::RowReader;
+pub use scan::{Columns, FILE_COLUMN, Filter, ROW_COLUMN, ReadingsPage, SequenceRange, Value};
+pub use table::{ColumnInfo, Snapshot, Table};

@@ -260,7 +260,7 @@ fn missing_columns(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<StructField
     Ok(missing)
 }
 
-fn unit_of(field: &StructField) -> Option<String> {
+pub(crate) fn unit_of(field: &StructField) -> Option<String> {
     match field.metadata.get(UNIT)? {
         MetadataValue::String(unit) => Some(unit.clone()),
         _ => None,

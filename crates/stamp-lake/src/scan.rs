@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::expressions::{Expression, Predicate, PredicateRef, lit};
-use delta_kernel::schema::StructType;
+use delta_kernel::schema::{MetadataColumnSpec, StructField, StructType};
 use delta_kernel::{KernelError, KernelResult};
 use stamp_model::PartitionId;
 use tokio::sync::mpsc;
@@ -108,6 +108,21 @@ impl Columns {
         }
     }
 
+    /// The same rows from `rows` on; none when there are no more.
+    #[must_use]
+    pub fn skip(&self, rows: usize) -> Self {
+        let skipped = rows.min(self.rows);
+        let left = self.rows - skipped;
+        Self {
+            arrays: self
+                .arrays
+                .iter()
+                .map(|array| array.slice(skipped, left))
+                .collect(),
+            rows: left,
+        }
+    }
+
     /// The number in a row, `None` when it is null or no number.
     #[must_use]
     pub fn f64(&self, column: usize, row: usize) -> Option<f64> {
@@ -181,12 +196,29 @@ impl Table {
     pub async fn scan(
         &self,
         columns: &[&str],
+        visit: impl FnMut(&Columns),
+    ) -> Result<(), LakeError> {
+        self.scan_where(columns, &Filter::All, visit).await
+    }
+
+    /// As [`Self::scan`], opening only files that may hold rows of `filter`. The rows of a file
+    /// that is opened are all given: the caller looks at each.
+    ///
+    /// [`FILE_COLUMN`] and [`ROW_COLUMN`] may be asked for besides the table's columns.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub async fn scan_where(
+        &self,
+        columns: &[&str],
+        filter: &Filter,
         mut visit: impl FnMut(&Columns),
     ) -> Result<(), LakeError> {
         let (send, mut receive) = mpsc::channel(BATCHES_WAITING_MAX);
         let names: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+        let predicate = filter.predicate();
         let read = self.blocking(self.reading("scan"), move |inner| {
-            read_batches(inner, &names, None, |columns| {
+            read_batches(inner, &names, predicate, |columns| {
                 // A closed channel means that nobody wants the rest.
                 send.blocking_send(columns).is_ok()
             })
@@ -261,12 +293,71 @@ impl Table {
     }
 }
 
+/// Which files are worth opening, by their statistics in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All of them.
+    All,
+    /// Those that may have events of this partition above the first number and up to the second.
+    Sequences {
+        /// Whose.
+        partition: PartitionId,
+        /// Below the first sequence number.
+        above: i64,
+        /// The last sequence number.
+        up_to: i64,
+    },
+    /// In `rollups` and `gaps`: those with rows whose range may hold this event.
+    Holding {
+        /// Whose.
+        partition: PartitionId,
+        /// The event.
+        sequence: i64,
+    },
+    /// In `replays`: those with rows whose number is above this one.
+    NumbersAbove(i64),
+    /// Those that may have rows of this device.
+    Device(String),
+}
+
+/// The file that a row is in, as [`Table::scan_where`] can be asked for it: a URL.
+pub const FILE_COLUMN: &str = "_file";
+/// The place of a row in its file, from 0, as [`Table::scan_where`] can be asked for it.
+pub const ROW_COLUMN: &str = "row_index";
+
+impl Filter {
+    pub(crate) fn predicate(&self) -> Option<PredicateRef> {
+        let column = |name: &str| Expression::column([name]);
+        Some(match self {
+            Self::All => return None,
+            Self::Sequences {
+                partition,
+                above,
+                up_to,
+            } => in_range(*partition, *above, *up_to),
+            Self::Holding {
+                partition,
+                sequence,
+            } => Arc::new(Predicate::and_from([
+                column("partition").eq(lit(number_of(*partition))),
+                column("sequence_first").le(lit(*sequence)),
+                column("sequence_last").ge(lit(*sequence)),
+            ])),
+            Self::NumbersAbove(number) => Arc::new(column("number").gt(lit(*number))),
+            Self::Device(device) => Arc::new(column("device_id").eq(lit(device.as_str()))),
+        })
+    }
+}
+
+fn number_of(partition: PartitionId) -> i32 {
+    i32::try_from(partition.number()).unwrap_or(i32::MAX)
+}
+
 /// Skips files; rows are filtered by the caller.
 fn in_range(partition: PartitionId, above: i64, up_to: i64) -> PredicateRef {
-    let number = i32::try_from(partition.number()).unwrap_or(i32::MAX);
     let column = |name: &str| Expression::column([name]);
     Arc::new(Predicate::and_from([
-        column("partition").eq(lit(number)),
+        column("partition").eq(lit(number_of(partition))),
         column("sequence").gt(lit(above)),
         column("sequence").le(lit(up_to)),
     ]))
@@ -291,16 +382,32 @@ fn read_version(
     snapshot: &Snapshot,
     names: &[String],
     predicate: Option<PredicateRef>,
+    visit: impl FnMut(Columns) -> bool,
+) -> Result<(), LakeError> {
+    let engine = Arc::clone(&inner.shared.engine) as _;
+    read_version_by(inner, engine, snapshot, names, predicate, visit)
+}
+
+/// The same by an engine of the caller's choice. The same version has always the same order.
+pub(crate) fn read_version_by(
+    inner: &Inner,
+    engine: Arc<dyn delta_kernel::Engine>,
+    snapshot: &Snapshot,
+    names: &[String],
+    predicate: Option<PredicateRef>,
     mut visit: impl FnMut(Columns) -> bool,
 ) -> Result<(), LakeError> {
     let table = snapshot.kernel.schema();
-    for name in names {
-        if table.field(name).is_none() {
-            return Err(no_column(inner, name, "the table has no such column"));
-        }
-    }
     let failed = |error: KernelError| inner.reading("scan").kernel_failed(error);
-    let fields = names.iter().filter_map(|name| table.field(name)).cloned();
+    let mut fields = Vec::with_capacity(names.len());
+    for name in names {
+        fields.push(match (name.as_str(), table.field(name)) {
+            (_, Some(field)) => field.clone(),
+            (FILE_COLUMN, None) => metadata(name, MetadataColumnSpec::FilePath),
+            (ROW_COLUMN, None) => metadata(name, MetadataColumnSpec::RowIndex),
+            _ => return Err(no_column(inner, name, "the table has no such column")),
+        });
+    }
     let schema = StructType::try_new(fields).map_err(failed)?;
     let scan = Arc::clone(&snapshot.kernel)
         .scan_builder()
@@ -308,7 +415,6 @@ fn read_version(
         .with_predicate(predicate)
         .build()
         .map_err(failed)?;
-    let engine: Arc<dyn delta_kernel::Engine> = Arc::clone(&inner.shared.engine) as _;
     for batch in scan.execute(engine).map_err(failed)? {
         let batch = to_batch(batch).map_err(failed)?;
         let columns = to_columns(inner, names, &batch)?;
@@ -317,6 +423,10 @@ fn read_version(
         }
     }
     Ok(())
+}
+
+fn metadata(name: &str, spec: MetadataColumnSpec) -> StructField {
+    StructField::create_metadata_column(name, spec)
 }
 
 fn to_batch(batch: KernelResult<Box<dyn delta_kernel::EngineData>>) -> KernelResult<RecordBatch> {

@@ -224,6 +224,21 @@ impl TableSpec {
         spec
     }
 
+    pub(crate) fn replays() -> Self {
+        use ColumnType::{Date, I32, I64, Text, Timestamp};
+        Self::from_pairs(&[
+            ("number", I64),
+            ("source", Text),
+            ("reason", Text),
+            ("partition", I32),
+            ("sequence", I64),
+            ("enqueued_at", Timestamp),
+            ("outcome", Text),
+            ("replayed_at", Timestamp),
+            (DATE, Date),
+        ])
+    }
+
     pub(crate) fn gaps() -> Self {
         use ColumnType::{Date, I32, I64, Text, Timestamp};
         Self::from_pairs(&[

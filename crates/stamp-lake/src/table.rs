@@ -48,6 +48,17 @@ pub struct Snapshot {
     pub(crate) marks: Arc<BTreeMap<String, i64>>,
 }
 
+/// A column of a table, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type in Delta's words, such as `double`.
+    pub kind: String,
+    /// Unit of its values, when the schema names one.
+    pub unit: Option<String>,
+}
+
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Snapshot({} @ {})", self.table, self.version())
@@ -65,6 +76,24 @@ impl Snapshot {
     /// All marks, by the text of their app id.
     pub fn marks(&self) -> impl Iterator<Item = (&str, i64)> {
         self.marks.iter().map(|(app, &mark)| (app.as_str(), mark))
+    }
+
+    /// Name, type and unit of each column, in order.
+    #[must_use]
+    pub fn columns(&self) -> Vec<ColumnInfo> {
+        let schema = self.kernel.schema();
+        let columns = schema.fields().map(|field| ColumnInfo {
+            name: field.name.clone(),
+            kind: field.data_type().to_string(),
+            unit: load::unit_of(field),
+        });
+        columns.collect()
+    }
+
+    /// Whether the table has a column of this name.
+    #[must_use]
+    pub fn has_column(&self, name: &str) -> bool {
+        self.kernel.schema().field(name).is_some()
     }
 
     /// The table's version: its number of commits less one.
@@ -112,6 +141,16 @@ impl Table {
     pub async fn load(&self) -> Result<Snapshot, LakeError> {
         let attempt = self.reading("load");
         self.blocking(attempt, load::load).await
+    }
+
+    /// The newest version as it is; `None` when there is no table. Creates and changes nothing.
+    ///
+    /// Cancel safety: safe, it only reads.
+    ///
+    /// # Errors
+    /// [`LakeError::Broken`] when the log is damaged, else what the store said.
+    pub async fn newest(&self) -> Result<Option<Snapshot>, LakeError> {
+        self.blocking(self.reading("load"), load::newest).await
     }
 
     /// Puts an encoded file below the table. It stays invisible until a commit names it.

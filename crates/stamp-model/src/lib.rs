@@ -20,8 +20,8 @@ pub use id::{
     TenantId,
 };
 pub use invariant::Invariant;
-pub use mark::{AppId, Mark, START};
-pub use rows::{GapRow, QuarantineReason, RawRow, RollupRows};
+pub use mark::{AppId, HubApp, Mark, START};
+pub use rows::{GapRow, QuarantineReason, RawRow, ReplayRow, RollupRows};
 
 /// Text that shares the buffer it came from; cloning it copies no bytes.
 pub use bytestring::ByteString as Text;

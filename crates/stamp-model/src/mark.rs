@@ -28,6 +28,27 @@ impl AppId {
         ))
     }
 
+    /// The id under which a tenant's tables follow its `replays`: its marks are numbers of that
+    /// table, not sequence numbers, and no partition's mark is touched by a replay.
+    #[must_use]
+    pub fn replay() -> Self {
+        Self("replay/v1".to_owned())
+    }
+
+    /// The id in a text that came out of a table.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<HubApp<'_>> {
+        let mut parts = text.rsplitn(3, '/');
+        let partition = parts.next()?.parse().ok().and_then(PartitionId::new)?;
+        let created_at_ms = parts.next()?.parse().ok()?;
+        let hub = parts.next()?.strip_prefix("v1/")?;
+        Some(HubApp {
+            hub,
+            created_at_ms,
+            partition,
+        })
+    }
+
     /// When the hub was created, microseconds since 1970 UTC: no event of it is older.
     #[must_use]
     pub fn hub_created_at_us(&self) -> i64 {
@@ -44,6 +65,17 @@ impl AppId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What an [`AppId`] of a hub's partition says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HubApp<'a> {
+    /// `{stamp}/{namespace}/{hub}`
+    pub hub: &'a str,
+    /// When that hub was created, milliseconds since 1970 UTC.
+    pub created_at_ms: i64,
+    /// Which of its partitions.
+    pub partition: PartitionId,
 }
 
 impl fmt::Display for AppId {
@@ -77,5 +109,12 @@ mod tests {
 
         assert_eq!(app.as_str(), "v1/s/n/h/1795521600123/7");
         assert_eq!(app.hub_created_at_us(), 1_795_521_600_123_000);
+        let parsed = AppId::parse(app.as_str()).unwrap();
+        assert_eq!(
+            (parsed.hub, parsed.created_at_ms),
+            ("s/n/h", 1_795_521_600_123)
+        );
+        assert_eq!(parsed.partition, PartitionId::new(7).unwrap());
+        assert_eq!(AppId::parse(AppId::replay().as_str()), None);
     }
 }

@@ -131,6 +131,19 @@ impl QuarantineReason {
         Self::TenantBacklog,
     ];
 
+    /// Whether it says something about a moment and not about the event: with two readers at once,
+    /// the other one may have put the same event into its tenant's tables.
+    #[must_use]
+    pub fn depends_on_moment(self) -> bool {
+        matches!(self, Self::TenantBacklog)
+    }
+
+    /// The reason with this code.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
     /// The stable code in the `reason` column, with a page in docs/errors.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -143,6 +156,27 @@ impl QuarantineReason {
             Self::TenantBacklog => "tenant_backlog",
         }
     }
+}
+
+/// An event that a replay has decided to bring in: a row of `replays`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayRow {
+    /// Its number in the tenant's `replays`, from 1, without holes.
+    pub number: i64,
+    /// Where it was: `rejected` or `quarantine`.
+    pub source: &'static str,
+    /// The reason it was there for.
+    pub reason: String,
+    /// Where it came from.
+    pub partition: PartitionId,
+    /// Its position.
+    pub sequence: i64,
+    /// The hub's enqueued time.
+    pub enqueued_at_us: i64,
+    /// Where it goes: `reading` or `rejected`.
+    pub outcome: &'static str,
+    /// When that was decided, by the replaying machine's clock.
+    pub replayed_at_us: i64,
 }
 
 /// Sequence numbers that the hub no longer has.

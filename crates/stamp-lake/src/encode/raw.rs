@@ -107,7 +107,7 @@ fn all(rows: usize) -> Vec<u32> {
     (0..).take(rows).collect()
 }
 
-fn one_partition(
+pub(super) fn one_partition(
     mut partitions: impl Iterator<Item = PartitionId>,
 ) -> Result<Option<PartitionId>, LakeError> {
     let Some(first) = partitions.next() else {
@@ -150,7 +150,7 @@ fn raw_columns<'a>(
     Ok(columns)
 }
 
-fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Source<'static> {
+pub(super) fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Source<'static> {
     Values::Array(Arc::new(values.collect::<StringArray>())).into()
 }
 

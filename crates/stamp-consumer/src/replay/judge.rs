@@ -1,0 +1,180 @@
+//! What becomes of a kept event under the rules of today. Looks, and changes nothing.
+
+use std::collections::BTreeMap;
+
+use stamp_lake::Snapshot;
+use stamp_model::{AppId, PartitionId, Readings, START};
+use stamp_resilience::{GaveUp, idempotent};
+use stamp_schema::Decoder;
+use tokio_util::sync::CancellationToken;
+
+use super::kept::{Kept, Outcome};
+use super::{Replay, ReplayError, at, store};
+use crate::directory::{Route, TenantIndex};
+
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It belongs into this tenant's tables, unless it is there already.
+    BringIn {
+        tenant: TenantIndex,
+        outcome: Outcome,
+    },
+    /// The service may still write it itself.
+    Waiting { tenant: TenantIndex },
+    /// It was refused by one tenant, and its device is another one's today, or nobody's.
+    OtherTenant,
+    /// Still not valid.
+    StillRejected(&'static str),
+    /// Still nobody's.
+    NoTenant(&'static str),
+}
+
+/// Decides event by event.
+pub(super) struct Judge<'a> {
+    replay: &'a Replay,
+    /// Whose `rejected` it is; `None` for quarantine.
+    of: Option<TenantIndex>,
+    decoders: BTreeMap<TenantIndex, (Decoder, Readings)>,
+    marks: BTreeMap<TenantIndex, Option<Snapshot>>,
+    checkpoints: BTreeMap<PartitionId, i64>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(replay: &'a Replay, of: Option<TenantIndex>) -> Self {
+        Self {
+            replay,
+            of,
+            decoders: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn verdict(
+        &mut self,
+        kept: &Kept,
+        cancel: &CancellationToken,
+    ) -> Result<Verdict, ReplayError> {
+        let tenant = match (self.replay.directory.route(&kept.event), self.of) {
+            (Route::Tenant(tenant), None) => tenant,
+            (Route::Tenant(tenant), Some(of)) if tenant == of => tenant,
+            (_, Some(_)) => return Ok(Verdict::OtherTenant),
+            (Route::Quarantine { reason, .. }, None) => {
+                return Ok(Verdict::NoTenant(reason.code()));
+            }
+        };
+        if !self.is_settled(tenant, kept, cancel).await? {
+            return Ok(Verdict::Waiting { tenant });
+        }
+        let outcome = match (self.refused(tenant, kept), self.of) {
+            (None, _) => Outcome::Reading,
+            (Some(_), None) => Outcome::Rejected,
+            (Some(reason), Some(_)) => return Ok(Verdict::StillRejected(reason)),
+        };
+        Ok(Verdict::BringIn { tenant, outcome })
+    }
+
+    /// Why the tenant's schema of today refuses the event.
+    fn refused(&mut self, tenant: TenantIndex, kept: &Kept) -> Option<&'static str> {
+        let schema = &self.replay.targets[tenant].schema;
+        let (decoder, scratch) = self.decoders.entry(tenant).or_insert_with(|| {
+            let scratch = Readings::new(schema.shape(), kept.partition);
+            (Decoder::new(schema.clone()), scratch)
+        });
+        let refused = decoder.decode(&kept.event, scratch).err();
+        // Afresh and not only emptied: the dictionaries would keep every text.
+        *scratch = Readings::new(schema.shape(), kept.partition);
+        refused.map(|rejection| rejection.code.code())
+    }
+
+    /// Whether the ordinary path is done with the event, so that it can never write it itself.
+    async fn is_settled(
+        &mut self,
+        tenant: TenantIndex,
+        kept: &Kept,
+        cancel: &CancellationToken,
+    ) -> Result<bool, ReplayError> {
+        let app = self.replay.app(kept.partition);
+        // Of an earlier hub of this name: nobody reads that one any more.
+        if kept.event.enqueued_at_us < app.hub_created_at_us() {
+            return Ok(true);
+        }
+        let sequence = kept.event.sequence;
+        Ok(sequence <= self.mark(tenant, &app, cancel).await?
+            || sequence <= self.checkpoint(kept.partition, cancel).await?)
+    }
+
+    async fn mark(
+        &mut self,
+        tenant: TenantIndex,
+        app: &AppId,
+        cancel: &CancellationToken,
+    ) -> Result<i64, ReplayError> {
+        if !self.marks.contains_key(&tenant) {
+            let target = &self.replay.targets[tenant];
+            let table = &target.readings;
+            let read = target
+                .peer
+                .run(idempotent("table.load"), cancel, |_| async {
+                    table.newest().await.map_err(at(table))
+                });
+            let snapshot = read
+                .await
+                .map_err(|cause| store(target.id.as_str(), cause))?;
+            self.marks.insert(tenant, snapshot);
+        }
+        let snapshot = self.marks.get(&tenant).and_then(Option::as_ref);
+        Ok(snapshot
+            .and_then(|snapshot| snapshot.mark(app))
+            .unwrap_or(START))
+    }
+
+    /// How far the service's own word goes that all is in some table: its checkpoint, when it says
+    /// of which hub it is. One without that may be another program's and proves nothing here.
+    async fn checkpoint(
+        &mut self,
+        partition: PartitionId,
+        cancel: &CancellationToken,
+    ) -> Result<i64, ReplayError> {
+        if let Some(&checkpoint) = self.checkpoints.get(&partition) {
+            return Ok(checkpoint);
+        }
+        let replay = self.replay;
+        let read = replay
+            .peer
+            .run(idempotent("checkpoint.read"), cancel, |_| async {
+                replay
+                    .checkpoints
+                    .read(partition)
+                    .await
+                    .map_err(at(&replay.quarantine))
+            });
+        let created_at_ms = Some(replay.identity.created_at_ms);
+        let checkpoint = match read.await {
+            Ok(checkpoint) => checkpoint.filter(|found| found.hub_created_at_ms == created_at_ms),
+            // Not readable: the marks alone decide.
+            Err(GaveUp::Permanent { .. }) => None,
+            Err(cause) => return Err(store("the stamp", cause)),
+        };
+        let sequence = checkpoint.map_or(START, |checkpoint| checkpoint.sequence);
+        self.checkpoints.insert(partition, sequence);
+        Ok(sequence)
+    }
+
+    /// The partitions whose checkpoint is ahead of the tenant's mark, with what it says. A replay
+    /// writes that into the tenant's tables before it brings anything in.
+    pub(super) fn to_settle(&self, tenant: TenantIndex) -> Vec<(AppId, i64)> {
+        let snapshot = self.marks.get(&tenant).and_then(Option::as_ref);
+        let checkpoints = self.checkpoints.iter();
+        let apps =
+            checkpoints.map(|(&partition, &sequence)| (self.replay.app(partition), sequence));
+        apps.filter(|(app, sequence)| {
+            *sequence
+                > snapshot
+                    .and_then(|snapshot| snapshot.mark(app))
+                    .unwrap_or(START)
+        })
+        .collect()
+    }
+}

@@ -8,7 +8,10 @@ mod consume;
 mod demo;
 mod emulate;
 mod exit;
+mod inspect;
+mod opened;
 mod output;
+mod replay;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,6 +36,10 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Recount a stamp's tables and say what does not add up.
     Verify(verify::VerifyArgs),
+    /// Say where an event is, how far a partition is, what a table consists of.
+    Inspect(inspect::InspectArgs),
+    /// Run kept events again under the rules of today.
+    Replay(replay::ReplayArgs),
     /// Serve an Event Hubs emulator on loopback for any client.
     Emulate(emulate::EmulateArgs),
     /// Measure each stage and the whole on this machine.
@@ -49,6 +56,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Emulate(args) => emulate::run(args),
         Command::Bench(args) => bench::run(args),
     };

@@ -296,10 +296,10 @@ impl Target {
             let others = rows.iter().filter(|row| !page.contains_key(&row.key));
             finished.of_others += others.count() as u64;
             if last > followed.readings {
-                finished.not_brought_in += self.into_tables(&rows, followed, page, cancel).await?;
+                finished.not_brought_in += self.write_tables(&rows, followed, page, cancel).await?;
             }
             if !self.metrics.fields.is_empty() {
-                self.into_rollups(&rows, last, cancel).await?;
+                self.write_rollups(&rows, last, cancel).await?;
             }
         }
     }
@@ -338,7 +338,7 @@ impl Target {
     }
 
     /// Into `rejected`, then `readings`: a mark of `readings` says that the other one is done.
-    async fn into_tables(
+    async fn write_tables(
         &self,
         rows: &[Decided],
         followed: Followed,
@@ -371,7 +371,7 @@ impl Target {
     }
 
     /// Partials of the rows as they are in `readings`: whatever the rules were when they came in.
-    async fn into_rollups(
+    async fn write_rollups(
         &self,
         rows: &[Decided],
         last: i64,

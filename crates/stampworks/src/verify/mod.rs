@@ -13,8 +13,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stamp_consumer::{ConfigError, ConsumerConfig, TenantPlan, plan_tenants};
 use stamp_eventhubs::{AmqpHub, EventHub, HubError};
-use stamp_lake::{Lake, LakeError};
-use stamp_model::{PARTITION_MAX, PartitionId};
+use stamp_lake::{Lake, LakeError, Snapshot};
+use stamp_model::{AppId, PARTITION_MAX, PartitionId};
 
 use crate::exit::Failure;
 use crate::output;
@@ -67,6 +67,8 @@ struct Report {
     partitions: Vec<PartitionReport>,
     tenants: BTreeMap<String, TenantCount>,
     quarantine: u64,
+    /// Of these, events that are in a tenant's tables by now.
+    quarantine_returned: u64,
     gap_events: u64,
     /// What could not be compared now, and why.
     notes: Vec<String>,
@@ -176,14 +178,18 @@ async fn read_marks(plans: &[TenantPlan]) -> Result<(BTreeSet<String>, usize), L
     let mut hubs = BTreeSet::new();
     for plan in plans {
         let root = plan.lake.tenant(&plan.id);
-        let readings = root.readings(plan.schema.shape()).load().await?;
-        let rollups = root.rollups().load().await?;
-        if readings.marks().eq(rollups.marks()) {
+        let readings = root.readings(plan.schema.shape()).newest().await?;
+        let rollups = root.rollups().newest().await?;
+        let marks = |snapshot: &Option<Snapshot>| -> Vec<(String, i64)> {
+            let marks = snapshot.iter().flat_map(Snapshot::marks);
+            marks.map(|(app, mark)| (app.to_owned(), mark)).collect()
+        };
+        let (readings, rollups) = (marks(&readings), marks(&rollups));
+        if readings == rollups {
             comparable.insert(plan.id.to_string());
         }
-        // An app id ends in the hub's creation time and the partition.
-        let apps = readings.marks().filter_map(|(app, _)| app.rsplit_once('/'));
-        hubs.extend(apps.map(|(hub, _)| hub.to_owned()));
+        let apps = readings.iter().filter_map(|(app, _)| AppId::parse(app));
+        hubs.extend(apps.map(|app| (app.hub.to_owned(), app.created_at_ms)));
     }
     Ok((comparable, hubs.len()))
 }
@@ -200,6 +206,7 @@ fn compare(
         partitions: Vec::new(),
         tenants: BTreeMap::new(),
         quarantine: counts.quarantine,
+        quarantine_returned: counts.quarantine_returned,
         gap_events: counts.gap_events,
         notes: Vec::new(),
         differences: Vec::new(),
@@ -257,7 +264,7 @@ fn compare(
             compare_rollups(&tenant, &count, &mut report.differences);
         } else {
             report.notes.push(format!(
-                "{tenant}: a flush is under way, its rollups were not compared"
+                "{tenant}: a flush or a replay is under way, its rollups were not compared"
             ));
         }
         report.tenants.insert(tenant, count);
@@ -312,16 +319,20 @@ fn print(report: &Report) {
             number(partition.hub_last)
         ));
     }
-    output::line("\ntenant           readings      (rows)    rejected  rollup rows");
+    output::line("\ntenant           readings      (rows)    rejected  (returned)  rollup rows");
     for (tenant, count) in &report.tenants {
         output::line(&format!(
-            "{tenant:<14} {:>10} {:>11} {:>11} {:>12}",
-            count.readings_events, count.readings_rows, count.rejected, count.rollup_rows
+            "{tenant:<14} {:>10} {:>11} {:>11} {:>11} {:>12}",
+            count.readings_events,
+            count.readings_rows,
+            count.rejected,
+            count.rejected_returned,
+            count.rollup_rows
         ));
     }
     output::line(&format!(
-        "\nquarantine: {}, lost by the hub: {}",
-        report.quarantine, report.gap_events
+        "\nquarantine: {} (returned: {}), lost by the hub: {}",
+        report.quarantine, report.quarantine_returned, report.gap_events
     ));
     report
         .notes

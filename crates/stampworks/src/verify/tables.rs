@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stamp_consumer::TenantPlan;
 use stamp_lake::{Columns, Lake, LakeError, Table, Value};
+use stamp_model::QuarantineReason;
 use stamp_rollup::Windows;
 
 use super::sequences::Sequences;
@@ -65,6 +66,8 @@ pub(super) struct TenantCount {
     pub(super) readings_events: u64,
     pub(super) readings_rows: u64,
     pub(super) rejected: u64,
+    /// Of these, events that a replay has brought into `readings`.
+    pub(super) rejected_returned: u64,
     pub(super) rollup_rows: u64,
     #[serde(skip)]
     pub(super) from_readings: Totals,
@@ -78,7 +81,34 @@ pub(super) struct Counts {
     pub(super) partitions: BTreeMap<i64, Partition>,
     pub(super) tenants: BTreeMap<String, TenantCount>,
     pub(super) quarantine: u64,
+    pub(super) quarantine_returned: u64,
     pub(super) gap_events: u64,
+}
+
+/// Events that the tenants' `replays` have, by partition.
+#[derive(Debug, Default)]
+struct Replayed {
+    rejected: BTreeMap<i64, Sequences>,
+    quarantine: BTreeMap<i64, Sequences>,
+}
+
+impl Replayed {
+    /// Adds what one tenant's table has.
+    async fn read(&mut self, table: &Table) -> Result<(), LakeError> {
+        self.rejected.clear();
+        table
+            .scan(&["partition", "sequence", "source"], |rows| {
+                for row in 0..rows.rows() {
+                    let (partition, sequence) = position(rows, row);
+                    let of = match rows.text(2, row) {
+                        Some("quarantine") => &mut self.quarantine,
+                        _ => &mut self.rejected,
+                    };
+                    of.entry(partition).or_default().insert(sequence);
+                }
+            })
+            .await
+    }
 }
 
 impl Counts {
@@ -89,16 +119,29 @@ impl Counts {
         windows: Windows,
     ) -> Result<Self, LakeError> {
         let mut counts = Self::default();
+        let mut replayed = Replayed::default();
         for plan in tenants {
             let mut count = TenantCount::default();
             counts.readings(plan, windows, &mut count).await?;
             let root = plan.lake.tenant(&plan.id);
-            count.rejected = counts.one_row_each(&root.rejected()).await?;
+            // After the readings: what was decided by now may be in them or not.
+            replayed.read(&root.replays()).await?;
+            let returned = |partition: i64, sequence: i64, _: &str| {
+                has(&replayed.rejected, partition, sequence)
+            };
+            (count.rejected, count.rejected_returned) =
+                counts.one_row_each(&root.rejected(), returned).await?;
             read_rollups(&root.rollups(), &mut count).await?;
             counts.tenants.insert(plan.id.to_string(), count);
         }
         let own = lake.stamp();
-        counts.quarantine = counts.one_row_each(&own.quarantine()).await?;
+        let returned = |partition: i64, sequence: i64, reason: &str| {
+            let reason = QuarantineReason::parse(reason);
+            reason.is_some_and(QuarantineReason::depends_on_moment)
+                || has(&replayed.quarantine, partition, sequence)
+        };
+        (counts.quarantine, counts.quarantine_returned) =
+            counts.one_row_each(&own.quarantine(), returned).await?;
         counts.gaps(&own.gaps()).await?;
         Ok(counts)
     }
@@ -110,10 +153,15 @@ impl Counts {
         count: &mut TenantCount,
     ) -> Result<(), LakeError> {
         let shape = plan.schema.shape();
+        let table = plan.lake.tenant(&plan.id).readings(shape);
+        let Some(snapshot) = table.newest().await? else {
+            return Ok(());
+        };
+        // A field that was added to the schema is no column until the service loads the table.
         let metrics: Vec<&str> = shape
             .fields
             .iter()
-            .filter(|field| field.rollup)
+            .filter(|field| field.rollup && snapshot.has_column(&field.name))
             .map(|field| field.name.as_str())
             .collect();
         let fixed = [
@@ -130,7 +178,6 @@ impl Counts {
             .collect();
         // Rows of a device batch share their event, so an event counts once for the table.
         let mut events: BTreeMap<i64, Sequences> = BTreeMap::new();
-        let table = plan.lake.tenant(&plan.id).readings(shape);
         table
             .scan(&columns, |rows| {
                 for row in 0..rows.rows() {
@@ -165,18 +212,30 @@ impl Counts {
         Ok(())
     }
 
-    async fn one_row_each(&mut self, table: &Table) -> Result<u64, LakeError> {
-        let mut rows_seen = 0;
+    /// Counts the rows, and of these the events that are in a table that was read before and may be:
+    /// `returned` says so by partition, sequence and reason.
+    async fn one_row_each(
+        &mut self,
+        table: &Table,
+        returned: impl Fn(i64, i64, &str) -> bool,
+    ) -> Result<(u64, u64), LakeError> {
+        let (mut rows_seen, mut rows_returned) = (0, 0);
         table
-            .scan(&["partition", "sequence"], |rows| {
+            .scan(&["partition", "sequence", "reason"], |rows| {
                 for row in 0..rows.rows() {
                     rows_seen += 1;
                     let (partition, sequence) = position(rows, row);
-                    self.note(partition, sequence);
+                    let known = self.partitions.get(&partition);
+                    let is_there = known.is_some_and(|known| known.all.contains(sequence));
+                    if is_there && returned(partition, sequence, rows.text(2, row).unwrap_or("")) {
+                        rows_returned += 1;
+                    } else {
+                        self.note(partition, sequence);
+                    }
                 }
             })
             .await?;
-        Ok(rows_seen)
+        Ok((rows_seen, rows_returned))
     }
 
     async fn gaps(&mut self, table: &Table) -> Result<(), LakeError> {
@@ -199,6 +258,12 @@ impl Counts {
             partition.twice.insert(sequence);
         }
     }
+}
+
+fn has(events: &BTreeMap<i64, Sequences>, partition: i64, sequence: i64) -> bool {
+    events
+        .get(&partition)
+        .is_some_and(|events| events.contains(sequence))
 }
 
 async fn read_rollups(table: &Table, count: &mut TenantCount) -> Result<(), LakeError> {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod cli;
+mod inspect;
 mod kill;
 mod ownership;
 mod readers;
+mod replay;
 mod support;
 mod verify;

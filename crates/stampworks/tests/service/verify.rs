@@ -9,15 +9,17 @@ use stamp_lake::{EncodeOptions, Lake, RawKind, StoreConfig, encode_raw};
 use stamp_model::{AppId, HubIdentity, Mark, PartitionId, RawRow, StampId, TenantId};
 use tokio::time::Instant;
 
-const EVENTS: u64 = 400;
+pub(crate) const EVENTS: u64 = 400;
 
-fn lake(folder: &Path) -> Lake {
+pub(crate) fn lake(folder: &Path) -> Lake {
     let store = StoreConfig::new(format!("file://{}/tables", folder.display()));
     Lake::open(&store, tokio::runtime::Handle::current()).unwrap()
 }
 
 /// A stamp whose events are all in its tables, its hub still there.
-async fn settled_stamp(folder: &Path) -> (stamp_emulator::EventHubsEmulator, std::path::PathBuf) {
+pub(crate) async fn settled_stamp(
+    folder: &Path,
+) -> (stamp_emulator::EventHubsEmulator, std::path::PathBuf) {
     let emulator = emulator(2).await;
     let hub = emulator.hub("telemetry").unwrap();
     (0..EVENTS).for_each(|number| publish(&hub, number));
@@ -47,7 +49,7 @@ async fn settled_stamp(folder: &Path) -> (stamp_emulator::EventHubsEmulator, std
 }
 
 /// Exit code and what was printed.
-async fn verify(config: &Path, more: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn verify(config: &Path, more: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampworks"));
     command.args(["verify", "--config"]).arg(config).args(more);
     let out = tokio::task::spawn_blocking(move || command.output().unwrap())

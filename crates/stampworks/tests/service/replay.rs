@@ -1,0 +1,154 @@
+//! `stampworks replay`: what was refused comes back once after a fix, beside the running service.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{PROCESS_MAX, SCHEMA, Service, publish};
+use crate::verify::{EVENTS, lake, settled_stamp, verify};
+use stamp_model::PartitionId;
+use tokio::time::Instant;
+
+/// Exit code, what was printed to stdout, and to stderr.
+pub(crate) async fn stampworks(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampworks"));
+    command.args(arguments);
+    let out = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+/// The answer of a command that ends well, as JSON.
+#[track_caller]
+pub(crate) fn answer((code, out, err): (Option<i32>, String, String)) -> serde_json::Value {
+    assert_eq!(code, Some(0), "{out}{err}");
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+async fn replay(config: &Path, source: &str, more: &[&str]) -> serde_json::Value {
+    let config = config.to_str().unwrap();
+    let arguments = ["replay", source, "--config", config, "--output", "json"];
+    answer(stampworks(&[&arguments, more].concat()).await)
+}
+
+/// From now on the values of rejected messages are valid, and the stranger is a device of contoso.
+fn fix_rules(folder: &Path, config: &Path) {
+    let schema = SCHEMA.replace("max = 1000.0", "max = 1000000.0");
+    std::fs::write(folder.join("contoso.toml"), schema).unwrap();
+    let text = std::fs::read_to_string(config).unwrap();
+    let text = text.replace(r#"["d-*"]"#, r#"["d-*", "stranger"]"#);
+    std::fs::write(config, text).unwrap();
+}
+
+/// Waits until the checkpoints of both partitions have reached the hub's end.
+async fn settle(folder: &Path, hub: &stamp_emulator::Hub, service: &mut Service) {
+    let checkpoints = lake(folder).checkpoints("127.0.0.1", "telemetry", "$Default");
+    let until = Instant::now() + PROCESS_MAX;
+    for number in 0..2 {
+        let partition = PartitionId::new(number).unwrap();
+        let last = hub.last_sequence(number);
+        while checkpoints
+            .read(partition)
+            .await
+            .unwrap()
+            .is_none_or(|at| at.sequence < last)
+        {
+            service.watch(Duration::from_millis(20));
+            assert!(Instant::now() < until, "partition {number} does not settle");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_valid_after_a_fix_come_back_once_and_the_stamp_still_adds_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (emulator, config) = settled_stamp(folder.path()).await;
+    let hub = emulator.hub("telemetry").unwrap();
+    let dry = replay(&config, "rejected", &["--dry-run"]).await;
+    assert_eq!(dry["still_rejected"]["out_of_range"], 20, "{dry}");
+
+    fix_rules(folder.path(), &config);
+    let dry = replay(&config, "rejected", &["--dry-run", "--tenant", "contoso"]).await;
+    assert_eq!(
+        (&dry["returned"], &dry["dry_run"]),
+        (&20.into(), &true.into()),
+        "{dry}"
+    );
+    let mut service = Service::start(&config, &[]);
+    service.wait_for("partition opens");
+    (EVENTS..2 * EVENTS).for_each(|number| publish(&hub, number));
+    let rejected = replay(&config, "rejected", &["--reason", "out_of_range"]).await;
+    assert_eq!(rejected["returned"], 20, "{rejected}");
+    let quarantined = replay(&config, "quarantine", &[]).await;
+    assert_eq!(quarantined["returned"], 20, "{quarantined}");
+    settle(folder.path(), &hub, &mut service).await;
+    assert_eq!(service.terminate().0.code(), Some(0));
+
+    let (code, printed) = verify(&config, &["--output", "json"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let contoso = &report["tenants"]["contoso"];
+    assert_eq!(contoso["readings_events"], 2 * EVENTS, "{printed}");
+    assert_eq!(
+        (&contoso["rejected"], &contoso["rejected_returned"]),
+        (&20.into(), &20.into())
+    );
+    assert_eq!(report["quarantine_returned"], 20, "{printed}");
+
+    emulator.stop().await;
+    let offline = ["--offline", "--namespace", "127.0.0.1"];
+    let again = replay(&config, "quarantine", &offline).await;
+    assert_eq!(
+        (&again["already_there"], &again["returned"]),
+        (&20.into(), &0.into()),
+        "{again}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_whose_process_is_killed_is_finished_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (emulator, config) = settled_stamp(folder.path()).await;
+    fix_rules(folder.path(), &config);
+    for round in 0..6_u64 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
+            .args(["replay", "quarantine", "--config"])
+            .arg(&config)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Somewhere between its start and its end, which takes some hundred milliseconds.
+        let until = Instant::now() + Duration::from_millis(40 * round);
+        let _ = tokio::time::timeout_at(until, std::future::pending::<()>()).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    replay(&config, "rejected", &[]).await;
+    replay(&config, "quarantine", &[]).await;
+
+    let (code, printed) = verify(&config, &["--output", "json"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        report["tenants"]["contoso"]["readings_events"], EVENTS,
+        "{printed}"
+    );
+    emulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_the_stamp_does_not_have_ends_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("url = \"file://{}/tables\"", folder.path().display());
+    let config = crate::support::write_config(folder.path(), "amqp://127.0.0.1:1", &store, "");
+    let config = config.to_str().unwrap();
+    let arguments = [
+        "replay", "rejected", "--config", config, "--tenant", "nobody",
+    ];
+    let (code, _, err) = stampworks(&arguments).await;
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("no tenant nobody"), "{err}");
+}

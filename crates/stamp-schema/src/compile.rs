@@ -57,6 +57,8 @@ pub(crate) fn compile(toml: &str) -> Result<Schema, SchemaError> {
         unknown_fields: source.unknown_fields,
         limits,
         root: tree.root,
+        #[cfg(feature = "faults")]
+        panic_at: None,
     })
 }
 

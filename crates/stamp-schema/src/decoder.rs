@@ -1,5 +1,7 @@
 //! The parent of decoding: takes an event apart into elements and branches; leaves read them.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use stamp_model::{Event, Readings};
@@ -7,11 +9,15 @@ use stamp_model::{Event, Readings};
 use crate::body::{self, Buffers};
 use crate::learned::{DecoderStats, Shapes};
 use crate::notification::not_telemetry;
-use crate::rejection::{Decoded, Fault, Rejection, RejectionCode};
+use crate::rejection::{Decoded, Fault, Rejection, RejectionCode, cut};
 use crate::row::{check_required, push_row};
 use crate::scan::Scan;
 use crate::schema::Schema;
 use crate::walk::{self, Scratch};
+
+// A message must not be able to end the service: a panic becomes a rejection of that one event.
+#[cfg(panic = "abort")]
+compile_error!("the decoder catches panics: no profile may set `panic = \"abort\"`");
 
 /// Decodes the events of one tenant. Holds working space, so each worker has its own.
 #[derive(Debug)]
@@ -62,6 +68,9 @@ impl Decoder {
     /// Appends the readings of `event` to `into`, which was made for this schema's shape; gives
     /// their number, at least 1. An event is all or nothing: one bad element rejects it whole.
     ///
+    /// A panic inside is caught: that is a fault of this crate, and the event is rejected with
+    /// [`RejectionCode::DecoderPanic`] so that the others go on.
+    ///
     /// The time of the row is bounded by [`Event::enqueued_at_us`]. `late` is left `false`.
     ///
     /// # Errors
@@ -76,6 +85,21 @@ impl Decoder {
             return Err(Fault::new(RejectionCode::NoDevice, message).into());
         };
         let rows_before = into.len();
+        // Unwind safe: what a panic may leave half-written is dropped or cut back below.
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(event, device_id, into)));
+        let fault = match read {
+            Ok(Ok(())) => return Ok(into.len() - rows_before),
+            Ok(Err(fault)) => fault,
+            Err(payload) => {
+                self.forget();
+                panicked(payload.as_ref())
+            }
+        };
+        into.truncate(rows_before);
+        Err(fault.into())
+    }
+
+    fn read(&mut self, event: &Event, device_id: &str, into: &mut Readings) -> Decoded<()> {
         let Self {
             schema,
             buffers,
@@ -93,14 +117,30 @@ impl Decoder {
         };
         let outcome = elements.read(buffers);
         buffers.shrink();
-        match outcome {
-            Ok(()) => Ok(into.len() - rows_before),
-            Err(fault) => {
-                into.truncate(rows_before);
-                Err(fault.into())
-            }
+        outcome
+    }
+
+    /// Drops all working space and every learned shape.
+    #[cold]
+    fn forget(&mut self) {
+        self.buffers = Buffers::default();
+        self.scratch = Scratch::default();
+        if let Some(shapes) = &mut self.shapes {
+            shapes.forget();
         }
     }
+}
+
+/// The fault of an event that the decoder itself could not stand.
+#[cold]
+fn panicked(payload: &(dyn Any + Send)) -> Box<Fault> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let message = format!(
+        "the decoder panicked: {}",
+        cut(text.unwrap_or("no message"))
+    );
+    Fault::new(RejectionCode::DecoderPanic, message)
 }
 
 /// The elements of one event on their way into the columns.
@@ -209,6 +249,8 @@ impl Elements<'_> {
             self.scratch,
             self.into,
         );
+        #[cfg(feature = "faults")]
+        self.schema.panic_if_asked(&scan.text[scan.at..end]);
         if let (None, Some(shapes)) = (known, &mut self.shapes) {
             shapes.learn(self.schema, scan.text, scan.at, self.device);
         }

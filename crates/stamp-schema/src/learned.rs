@@ -90,6 +90,12 @@ impl Shapes {
         }
     }
 
+    /// Drops every shape; what was learned and saved up so far stays counted.
+    pub(crate) fn forget(&mut self) {
+        self.skeletons.clear();
+        self.hints.clear();
+    }
+
     /// Reads the element at byte `at` of `text` into `scratch` if it has a known shape and every
     /// value passes its checks; gives the byte after it. `device` is its key in the buffer.
     #[inline]

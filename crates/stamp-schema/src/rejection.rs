@@ -70,6 +70,8 @@ codes! {
     TooLong = "too_long",
     /// A timestamp that is not in the declared format, or not a real date.
     BadTimestamp = "bad_timestamp",
+    /// Decoding the event panicked: a fault of this program, not of the event.
+    DecoderPanic = "decoder_panic",
 }
 
 impl fmt::Display for RejectionCode {

@@ -26,6 +26,9 @@ pub struct Schema {
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) limits: Limits,
     pub(crate) root: Node,
+    /// A text in a body at which tests want the decoder to panic.
+    #[cfg(feature = "faults")]
+    pub(crate) panic_at: Option<Box<str>>,
 }
 
 /// Where a reading's `ts` comes from.
@@ -104,6 +107,23 @@ impl Schema {
     /// breaks a rule of the language. Each names line and column.
     pub fn parse(toml: &str) -> Result<Self, SchemaError> {
         compile::compile(toml)
+    }
+
+    /// The same schema, whose decoder panics when it has pushed the row of an element whose
+    /// text contains `text`: a fault on purpose.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn panicking_at(mut self, text: &str) -> Self {
+        self.panic_at = Some(text.into());
+        self
+    }
+
+    /// Panics when tests asked for it.
+    #[cfg(feature = "faults")]
+    pub(crate) fn panic_if_asked(&self, element: &str) {
+        if let Some(text) = &self.panic_at {
+            assert!(!element.contains(&**text), "asked to panic at {text:?}");
+        }
     }
 
     /// The fields, in column order.

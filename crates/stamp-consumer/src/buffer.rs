@@ -1,11 +1,13 @@
 //! Rows of one partition that wait for their flush, tenant by tenant.
 //!
 //! A [`Lane`] is one tenant's (or the stamp's own) queue in one partition: at most one buffer that
-//! grows and one that is on its way to the tables. Nothing here does I/O.
+//! grows and one that is on its way to the tables. Until it is known what the tables have, events
+//! are held as they came. Nothing here does I/O.
 
 use std::sync::Arc;
 
-use stamp_model::{AppId, GapRow, PartitionId, RawRow, Readings, Shape, Text};
+use bytes::Bytes;
+use stamp_model::{AppId, Event, GapRow, PartitionId, RawRow, Readings, START, Shape, Text};
 use tokio::time::Instant;
 
 use crate::memory::{Charge, MemoryAccount};
@@ -82,6 +84,14 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    /// Notes an event, which may be older than others in here when it was held.
+    pub(crate) fn cover(&mut self, before: &Position, sequence: i64) {
+        self.last = self.last.max(sequence);
+        if before.sequence < self.before.sequence {
+            self.before = before.clone();
+        }
+    }
+
     /// Corrects the memory account to what the rows hold.
     pub(crate) fn recharge(&mut self) {
         self.charge.set(self.rows.bytes());
@@ -115,19 +125,87 @@ pub(crate) struct Flying {
     pub given_up: u32,
 }
 
+/// Events of a tenant whose tables have not been asked yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The event before the first one in here.
+    pub before: Position,
+    /// In the order they came.
+    pub events: Vec<Event>,
+    since: Instant,
+    charge: Charge,
+}
+
+/// It is being found out what a tenant's tables have of the partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovering {
+    /// Since when.
+    pub since: Instant,
+    /// How often it was given up.
+    pub given_up: u32,
+}
+
 /// One tenant's queue in one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lane {
     /// Grows.
     pub active: Option<Active>,
     /// Is being written.
     pub flying: Option<Flying>,
-    /// Every event of this partition up to here is in this lane's tables, as far as this worker
-    /// saw; `None` until the first flush is through.
-    pub written: Option<i64>,
+    /// Until the tenant's tables have been asked; then nothing is decoded or flushed.
+    pub recovering: Option<Recovering>,
+    /// What came meanwhile.
+    pub held: Option<Held>,
+    /// The mark of the tenant's readings at the start: what is at or below it can no longer become
+    /// a reading.
+    pub behind: i64,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            active: None,
+            flying: None,
+            recovering: None,
+            held: None,
+            behind: START,
+        }
+    }
 }
 
 impl Lane {
+    /// Keeps an event as it came, until the tables have been asked.
+    pub(crate) fn hold(
+        &mut self,
+        account: &MemoryAccount,
+        before: &Position,
+        now: Instant,
+        event: &Event,
+    ) {
+        let held = self.held.get_or_insert_with(|| Held {
+            before: before.clone(),
+            events: Vec::new(),
+            since: now,
+            charge: Charge::none(account),
+        });
+        let mut event = event.clone();
+        // A copy: the original shares a receive buffer that would live as long as this event.
+        event.body = Bytes::copy_from_slice(&event.body);
+        held.charge.set(held.charge.bytes() + event.size());
+        held.events.push(event);
+    }
+
+    /// Since when, and after how many failures, the lane takes rows but writes none; `None` when
+    /// it is not held up or has room for another event below `bytes_max`.
+    pub(crate) fn full(&self, bytes_max: usize) -> Option<(Instant, u32)> {
+        if let Some(recovering) = self.recovering {
+            let bytes = self.held.as_ref().map_or(0, |held| held.charge.bytes());
+            return (bytes >= bytes_max).then_some((recovering.since, recovering.given_up));
+        }
+        let flying = self.flying.as_ref()?;
+        (self.active_bytes() >= bytes_max).then_some((flying.since, flying.given_up))
+    }
+
     /// The buffer to append to, opened with `rows` at `before` when there is none.
     pub(crate) fn open(
         &mut self,
@@ -155,9 +233,11 @@ impl Lane {
             before,
             last,
             since,
-            rows,
+            mut rows,
             mut charge,
         } = self.active.take()?;
+        // Held events came after younger ones of other lanes.
+        rows.raw.sort_by_key(|row| row.sequence);
         // Encoding makes no copy of the rows, but partial rollups, which are about as large where
         // devices send several times a window, and the finished files. Rollups of devices that
         // send once a window are larger: that part, of one encoder a core, is in the constant that
@@ -182,8 +262,11 @@ impl Lane {
     /// How far a checkpoint may go as far as this lane is concerned; `None` when it holds nothing.
     #[must_use]
     pub(crate) fn before(&self) -> Option<&Position> {
+        let held = self.held.as_ref().map(|held| &held.before);
         let flying = self.flying.as_ref().map(|flying| &flying.sealed.before);
-        flying.or(self.active.as_ref().map(|active| &active.before))
+        let active = self.active.as_ref().map(|active| &active.before);
+        let all = [held, flying, active].into_iter().flatten();
+        all.min_by_key(|position| position.sequence)
     }
 
     /// Bytes in the growing buffer.
@@ -197,8 +280,10 @@ impl Lane {
     /// Since when the oldest row waits.
     #[must_use]
     pub(crate) fn oldest(&self) -> Option<Instant> {
+        let held = self.held.as_ref().map(|held| held.since);
         let flying = self.flying.as_ref().map(|flying| flying.sealed.since);
-        flying.or(self.active.as_ref().map(|active| active.since))
+        let active = self.active.as_ref().map(|active| active.since);
+        [held, flying, active].into_iter().flatten().min()
     }
 }
 

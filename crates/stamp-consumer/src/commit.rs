@@ -4,11 +4,10 @@
 //! whose reply was lost is settled by the next one reading, never by repeating. That is why every
 //! attempt here is idempotent, whatever happened to the one before.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stamp_lake::{DataFile, EncodedFile, LakeError, Snapshot, Table};
-use stamp_model::{AppId, Mark, PartitionId, START};
+use stamp_model::{AppId, Mark, PartitionId, START, Sequences};
 use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
 use stamp_telemetry::{CommitOutcome, Metrics};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
@@ -23,7 +22,7 @@ pub(crate) enum Known {
     /// Everything up to this sequence number.
     UpTo(i64),
     /// These sequence numbers.
-    Rows(BTreeSet<i64>),
+    Rows(Sequences),
     /// These ranges of sequence numbers.
     Ranges(Vec<(i64, i64)>),
 }
@@ -31,8 +30,8 @@ pub(crate) enum Known {
 /// How it is found out which rows a table has already.
 ///
 /// A mark says "every row up to here", which is only true where each event surely goes to this
-/// table. What ends in quarantine, and which loss is noticed, depends on the moment and on the
-/// reader, so there the rows themselves are asked.
+/// table. What is refused depends on the rules of the day; what ends in quarantine, and which loss
+/// is noticed, on the moment and the reader. There the rows themselves are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// By the table's mark.
@@ -308,7 +307,7 @@ impl Committer {
         Ok(match job.settled {
             Settled::Mark => Known::UpTo(mark),
             // No mark up to the first row: nobody has written any of these.
-            Settled::Rows(_, first) if mark < first => Known::Rows(BTreeSet::new()),
+            Settled::Rows(_, first) if mark < first => Known::Rows(Sequences::default()),
             Settled::Rows(partition, first) => {
                 let up_to = mark.min(job.last);
                 let since_us = job.app.hub_created_at_us();

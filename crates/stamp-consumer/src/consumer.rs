@@ -355,7 +355,9 @@ fn tenant(
         schema: plan.schema.clone(),
         sink: Arc::new(sink),
         peer: peer.clone(),
-        tables: vec![readings, rollups, rejected],
+        tables: [readings, rollups, rejected],
+        replays: root.replays(),
+        rolling_forward: Semaphore::new(1),
     }
 }
 

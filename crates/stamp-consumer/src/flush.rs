@@ -6,9 +6,10 @@
 use std::sync::{Arc, OnceLock};
 
 use stamp_lake::{
-    EncodeOptions, LakeError, RawKind, encode_gaps, encode_raw, encode_readings, encode_rollups,
+    EncodeOptions, LakeError, RawKind, ReadingsPage, encode_gaps, encode_raw, encode_readings,
+    encode_rollups,
 };
-use stamp_model::{GapRow, RawRow, Readings, Shape};
+use stamp_model::{AppId, GapRow, RawRow, Readings, Sequences, Shape};
 use stamp_rollup::{Windows, partials, sorted_rows};
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +104,43 @@ impl Sink {
     }
 }
 
+impl Sink {
+    /// The fields that rollups are made of; empty for the stamp's own tables.
+    pub(crate) fn metrics(&self) -> Shape {
+        match self {
+            Self::Tenant { shape, .. } => Shape {
+                fields: shape.fields.iter().filter(|f| f.rollup).cloned().collect(),
+            },
+            Self::Stamp { .. } => Shape::default(),
+        }
+    }
+
+    /// Commits the partials of a page of `readings` to `rollups`, as the flush that wrote the rows
+    /// would have done; `without` the events that a replay rolls up. `page` has the columns of
+    /// [`Self::metrics`]. Calling it again adds nothing
+    /// twice.
+    ///
+    /// # Errors
+    /// What the commit gave up with.
+    pub(crate) async fn roll_up(
+        &self,
+        app: &AppId,
+        page: ReadingsPage,
+        without: Arc<Sequences>,
+        cancel: &CancellationToken,
+    ) -> Result<Committed, CommitFailure> {
+        match self {
+            Self::Tenant {
+                windows, rollups, ..
+            } => {
+                let job = page_job(app, page, without, self.metrics(), *windows);
+                rollups.commit(job, cancel).await
+            }
+            Self::Stamp { .. } => Ok(Committed::default()),
+        }
+    }
+}
+
 /// The sorted order of the rows above one mark, shared by the two tables made of them.
 type Order = Arc<OnceLock<(i64, Vec<u32>)>>;
 
@@ -133,6 +171,32 @@ fn readings_job(sealed: &Arc<Sealed>, shape: &Arc<Shape>, order: &Order) -> Opti
             })
         })
     })
+}
+
+/// The job of one page of rows that are in `readings` and not in `rollups`.
+fn page_job(
+    app: &AppId,
+    page: ReadingsPage,
+    without: Arc<Sequences>,
+    shape: Shape,
+    windows: Windows,
+) -> Job {
+    let last = page.through;
+    let encode = move |known: &Known| match known {
+        Known::UpTo(mark) => {
+            let mut order = sorted_rows(&page.readings, *mark);
+            order.retain(|&row| !without.contains(page.readings.sequence[row as usize]));
+            let rollups = partials(&page.readings, &shape, &order, &windows);
+            encode_rollups(&rollups, &EncodeOptions::default())
+        }
+        Known::Rows(_) | Known::Ranges(_) => Ok(Vec::new()),
+    };
+    Job {
+        app: app.clone(),
+        last,
+        settled: Settled::Mark,
+        encode: Arc::new(encode),
+    }
 }
 
 fn rollups_job(
@@ -167,31 +231,24 @@ async fn flush_raw(
     kind: RawKind,
     cancel: &CancellationToken,
 ) -> Result<Committed, CommitFailure> {
-    if sealed.rows.raw.is_empty() {
+    let Some(first) = sealed.rows.raw.first() else {
         return Ok(Committed::default());
-    }
+    };
+    let settled = Settled::Rows(first.partition, first.sequence);
     let batch = sealed.clone();
     let encode = move |known: &Known| {
         let rows = &batch.rows.raw;
         match known {
-            Known::UpTo(mark) => {
-                let rows = &rows[rows.partition_point(|row| row.sequence <= *mark)..];
-                encode_raw(rows, kind, &EncodeOptions::default())
-            }
             Known::Rows(there) if there.is_empty() => {
                 encode_raw(rows, kind, &EncodeOptions::default())
             }
             Known::Rows(there) => {
-                let missing = rows.iter().filter(|row| !there.contains(&row.sequence));
+                let missing = rows.iter().filter(|row| !there.contains(row.sequence));
                 let missing: Vec<RawRow> = missing.cloned().collect();
                 encode_raw(&missing, kind, &EncodeOptions::default())
             }
-            Known::Ranges(_) => Ok(Vec::new()),
+            Known::UpTo(_) | Known::Ranges(_) => Ok(Vec::new()),
         }
-    };
-    let settled = match (kind, sealed.rows.raw.first()) {
-        (RawKind::Quarantine, Some(first)) => Settled::Rows(first.partition, first.sequence),
-        _ => Settled::Mark,
     };
     table.commit(job(sealed, settled, encode), cancel).await
 }

@@ -19,6 +19,7 @@ mod ownership;
 mod progress;
 mod raw;
 mod reader;
+mod recover;
 mod replay;
 mod replica;
 mod shared;

@@ -11,7 +11,7 @@ use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
 use stamp_telemetry::Metrics;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,12 @@ pub(crate) struct Tenant {
     pub(crate) sink: Arc<Sink>,
     /// Retry budget and breaker of its store.
     pub(crate) peer: Peer,
-    /// Its tables, to read marks from.
-    pub(crate) tables: Vec<Table>,
+    /// Its `readings`, `rollups` and `rejected`, to read back from.
+    pub(crate) tables: [Table; 3],
+    /// What a replay brought in.
+    pub(crate) replays: Table,
+    /// A page of one partition at a time is rolled forward.
+    pub(crate) rolling_forward: Semaphore,
 }
 
 /// Shared by the workers of a process.
@@ -190,7 +194,7 @@ impl<H: EventHub> Shared<H> {
         let tenants = self
             .tenants
             .iter()
-            .map(|tenant| (tenant.id.as_str(), tenant.tables.clone()));
+            .map(|tenant| (tenant.id.as_str(), tenant.tables.to_vec()));
         let mut marks = Marks {
             range: BTreeMap::new(),
             complete: true,

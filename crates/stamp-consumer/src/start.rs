@@ -4,11 +4,11 @@
 //! mark of this partition, reading starts at the oldest event the hub still has and the marks drop
 //! what is there already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stamp_eventhubs::{EventHub, HubError, PartitionProperties, StartPosition};
 use stamp_lake::{Checkpoint, LakeError, Snapshot};
-use stamp_model::{AppId, PartitionId, START};
+use stamp_model::{AppId, PartitionId, START, Sequences};
 use stamp_resilience::{GaveUp, idempotent};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub(crate) struct Start {
     /// Events above this were never read by an earlier run.
     pub(crate) fresh_above: i64,
     /// In quarantine already.
-    pub(crate) settled: BTreeSet<i64>,
+    pub(crate) settled: Sequences,
     /// Lost before a first event could tell: first, last, and an enqueued time after them.
     pub(crate) gap: Option<(i64, i64, i64)>,
 }
@@ -103,7 +103,7 @@ fn after(position: Position, hub: &PartitionProperties) -> Start {
         position,
         next: Some(next),
         fresh_above: hub.last_sequence,
-        settled: BTreeSet::new(),
+        settled: Sequences::default(),
         gap: lost.then_some((next, hub.begin_sequence - 1, hub.last_enqueued_at_us)),
     }
 }
@@ -221,7 +221,7 @@ async fn from_marks<H: EventHub>(
                 },
                 next: None,
                 fresh_above: hub.last_sequence,
-                settled: BTreeSet::new(),
+                settled: Sequences::default(),
                 gap: gap.map(|first| (first, hub.begin_sequence - 1, hub.last_enqueued_at_us)),
             }
         }
@@ -236,18 +236,19 @@ async fn quarantined_above<H: EventHub>(
     app: &AppId,
     above: i64,
     stop: &CancellationToken,
-) -> Result<BTreeSet<i64>, StartError> {
+) -> Result<Sequences, StartError> {
     let table = &shared.quarantine;
     shared
         .store_peer
         .run(idempotent("quarantine.read"), stop, |_| async move {
-            match table.load().await?.mark(app) {
+            let newest = table.newest().await?;
+            match newest.and_then(|snapshot| snapshot.mark(app)) {
                 Some(mark) if mark > above => {
                     table
                         .sequences_since(partition, above, mark, app.hub_created_at_us())
                         .await
                 }
-                _ => Ok(BTreeSet::new()),
+                _ => Ok(Sequences::default()),
             }
         })
         .await

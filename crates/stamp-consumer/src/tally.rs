@@ -19,12 +19,16 @@ struct TenantTally {
 /// What became of the events of one round.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Events that were taken: the sum of all the others.
+    /// Events that were taken; with those released, the sum of all the others.
     pub(crate) taken: u64,
     /// Delivered again by the hub, dropped by position.
     pub(crate) redelivered: u64,
-    /// In quarantine since an earlier run, dropped.
+    /// In a table since an earlier run, dropped.
     pub(crate) settled: u64,
+    /// Put aside until the tenant's tables have been asked.
+    pub(crate) held: u64,
+    /// Put aside before, and now become something.
+    pub(crate) released: u64,
     tenants: BTreeMap<TenantIndex, TenantTally>,
     rejected: BTreeMap<(TenantIndex, RejectionCode), u64>,
     quarantined: BTreeMap<(Option<TenantIndex>, QuarantineReason), u64>,
@@ -73,7 +77,8 @@ impl Tally {
         let readings: u64 = self.tenants.values().map(|tally| tally.events).sum();
         let rejected: u64 = self.rejected.values().sum();
         let quarantined: u64 = self.quarantined.values().sum();
-        self.taken == readings + rejected + quarantined + self.redelivered + self.settled
+        self.taken + self.released
+            == readings + rejected + quarantined + self.redelivered + self.settled + self.held
     }
 
     /// Adds the counts to the metrics and starts over.

@@ -6,13 +6,14 @@
 //! kept here and tried again later.
 
 mod accept;
+mod recovery;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stamp_eventhubs::{EventHub, HubError, PartitionProperties};
-use stamp_model::{AppId, BatchLimits, Event, EventBatch, Invariant, PartitionId};
+use stamp_model::{AppId, BatchLimits, Event, EventBatch, Invariant, PartitionId, Sequences};
 use stamp_resilience::GaveUp;
 use stamp_schema::Decoder;
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use crate::directory::TenantIndex;
 use crate::flush::Flushed;
 use crate::memory::Charge;
 use crate::reader::{Reader, Step};
+use crate::recover::{RecoverError, Recovered};
 use crate::shared::Shared;
 use crate::start::{Start, StartError, find_start};
 use crate::tally::Tally;
@@ -90,6 +92,8 @@ pub enum WorkerError {
 }
 
 enum Done {
+    /// What a tenant's tables have, or that they did not say.
+    Recovered(TenantIndex, Result<Recovered, RecoverError>),
     Flush(LaneId, Result<Flushed, CommitFailure>),
     /// The rest after a flush that was given up is over.
     Rested(LaneId),
@@ -109,8 +113,10 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     next: Option<i64>,
     /// Events above this were never read by an earlier run.
     fresh_above: i64,
-    /// Sequence numbers that are in quarantine already.
-    settled: BTreeSet<i64>,
+    /// Where this worker began: what is at or below it is in the tables.
+    start: i64,
+    /// Sequence numbers above it that are in some table already.
+    settled: Sequences,
     lanes: BTreeMap<LaneId, Lane>,
     decoders: BTreeMap<TenantIndex, Decoder>,
     /// Bodies decoded so far by a learned shape, and by the general decoder.
@@ -126,11 +132,14 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     tally: Tally,
     /// Cuts the retries of flushes when the time to drain is over.
     abandon: CancellationToken,
+    /// Ends what asks the tables of tenants that nothing waits for.
+    recoveries: CancellationToken,
 }
 
 impl<H: EventHub> PartitionWorker<H> {
     pub(crate) fn new(shared: Arc<Shared<H>>, partition: PartitionId) -> Self {
         let app = AppId::new(&shared.stamp, &shared.identity, partition);
+        let abandon = CancellationToken::new();
         Self {
             app,
             position: Position {
@@ -143,7 +152,8 @@ impl<H: EventHub> PartitionWorker<H> {
             asked_at: None,
             next: None,
             fresh_above: i64::MAX,
-            settled: BTreeSet::new(),
+            start: stamp_model::START,
+            settled: Sequences::default(),
             lanes: BTreeMap::new(),
             decoders: BTreeMap::new(),
             carry: VecDeque::new(),
@@ -151,7 +161,8 @@ impl<H: EventHub> PartitionWorker<H> {
             checkpointed: stamp_model::START,
             checkpointing: false,
             tally: Tally::default(),
-            abandon: CancellationToken::new(),
+            recoveries: abandon.child_token(),
+            abandon,
             shared,
             partition,
         }
@@ -175,8 +186,13 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     async fn read(&mut self, start: Start, stop: &CancellationToken) -> Result<(), WorkerError> {
-        let mut reader = Reader::opening(&self.shared, self.partition, start.from, stop);
-        self.begin(start)?;
+        let (from, gap) = (start.from, start.gap);
+        self.begin(start);
+        self.recover_tenants(stop).await?;
+        if let Some((first, last, at_us)) = gap {
+            self.gap(first, last, at_us)?;
+        }
+        let mut reader = Reader::opening(&self.shared, self.partition, from, stop);
         loop {
             let blocked = self.absorb()?;
             self.start_flushes();
@@ -219,17 +235,14 @@ impl<H: EventHub> PartitionWorker<H> {
         }
     }
 
-    fn begin(&mut self, start: Start) -> Result<(), WorkerError> {
+    fn begin(&mut self, start: Start) {
         tracing::info!(partition = %self.partition, from = ?start.from, settled = start.settled.len(), "partition opens");
         self.position = start.position;
+        self.start = self.position.sequence;
         self.checkpointed = self.position.sequence;
         self.next = start.next;
         self.fresh_above = start.fresh_above;
         self.settled = start.settled;
-        match start.gap {
-            Some((first, last, at_us)) => self.gap(first, last, at_us),
-            None => Ok(()),
-        }
     }
 
     fn carry_batch(&mut self, batch: EventBatch) {
@@ -286,12 +299,12 @@ impl<H: EventHub> PartitionWorker<H> {
 
     fn landed(&mut self, done: Done) {
         match done {
+            Done::Recovered(tenant, found) => self.recovered(tenant, found),
             Done::Flush(id, Ok(flushed)) => {
                 let Some(lane) = self.lanes.get_mut(&id) else {
                     return;
                 };
                 if let Some(flying) = lane.flying.take() {
-                    lane.written = Some(flying.sealed.last);
                     self.shared.flushed(id, &flushed, &flying);
                 }
             }
@@ -438,6 +451,9 @@ impl<H: EventHub> PartitionWorker<H> {
     async fn drain(&mut self) {
         let deadline = Instant::now() + self.shared.config.drain_max;
         self.carry.clear();
+        if self.lanes.values().all(|lane| lane.held.is_none()) {
+            self.recoveries.cancel();
+        }
         loop {
             let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
             ids.into_iter().for_each(|id| self.seal(id));
@@ -458,6 +474,7 @@ impl<H: EventHub> PartitionWorker<H> {
                 }
             }
         }
+        self.recoveries.cancel();
         self.start_checkpoint();
         while let Ok(Some(Ok(done))) = timeout_at(deadline, self.tasks.join_next()).await {
             self.landed(done);

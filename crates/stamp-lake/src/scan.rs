@@ -1,6 +1,5 @@
 //! Reads tables back: what the commits name, and nothing else.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,7 +10,7 @@ use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::expressions::{Expression, Predicate, PredicateRef, lit};
 use delta_kernel::schema::{MetadataColumnSpec, StructField, StructType};
 use delta_kernel::{KernelError, KernelResult};
-use stamp_model::PartitionId;
+use stamp_model::{PartitionId, Sequences};
 use tokio::sync::mpsc;
 
 use crate::LakeError;
@@ -246,8 +245,8 @@ impl Table {
     /// The sequence numbers of `partition` above `above` and up to `up_to` that are in the newest
     /// version. Only files whose statistics allow such rows are opened.
     ///
-    /// For `readings`, `rejected` and `quarantine`. Every distinct number in the range is held in
-    /// memory, so the caller bounds the range.
+    /// For `readings`, `rejected` and `quarantine`. Memory: a bit for each number from the first
+    /// to the last one found.
     ///
     /// # Errors
     /// As [`Self::scan`]; [`LakeError::Column`] for a table without a `sequence`.
@@ -256,7 +255,7 @@ impl Table {
         partition: PartitionId,
         above: i64,
         up_to: i64,
-    ) -> Result<BTreeSet<i64>, LakeError> {
+    ) -> Result<Sequences, LakeError> {
         self.sequences_since(partition, above, up_to, i64::MIN)
             .await
     }
@@ -272,11 +271,11 @@ impl Table {
         above: i64,
         up_to: i64,
         since_us: i64,
-    ) -> Result<BTreeSet<i64>, LakeError> {
+    ) -> Result<Sequences, LakeError> {
         self.blocking(self.reading("scan"), move |inner| {
             let names = ["partition", "sequence", "enqueued_at"].map(str::to_owned);
             let number = i64::from(partition.number());
-            let mut found = BTreeSet::new();
+            let mut found = Sequences::default();
             let wanted = in_range(partition, above, up_to);
             read_batches(inner, &names, Some(wanted), |columns| {
                 let rows = (0..columns.rows())
@@ -284,7 +283,9 @@ impl Table {
                     .filter(|&row| columns.timestamp_us(2, row).is_none_or(|at| at >= since_us))
                     .filter_map(|row| columns.i64(1, row))
                     .filter(|&sequence| above < sequence && sequence <= up_to);
-                found.extend(rows);
+                for sequence in rows {
+                    found.insert(sequence);
+                }
                 true
             })?;
             Ok(found)

@@ -11,6 +11,7 @@ mod id;
 mod invariant;
 mod mark;
 mod rows;
+mod sequences;
 
 pub use column::{Column, FieldDef, FieldKind, Readings, Shape, Values};
 pub use dictionary::Dictionary;
@@ -22,6 +23,7 @@ pub use id::{
 pub use invariant::Invariant;
 pub use mark::{AppId, HubApp, Mark, START};
 pub use rows::{GapRow, QuarantineReason, RawRow, ReplayRow, RollupRows};
+pub use sequences::Sequences;
 
 /// Text that shares the buffer it came from; cloning it copies no bytes.
 pub use bytestring::ByteString as Text;

@@ -118,31 +118,25 @@ pub enum QuarantineReason {
     UnknownSource,
     /// The tenant's buffer is full because its store does not take rows.
     TenantBacklog,
+    /// The tenant sent more than its quota.
+    OverQuota,
+    /// The tenant's tables were past the event before it was in any: it was on its way elsewhere
+    /// when the service was killed.
+    BehindMark,
 }
 
 impl QuarantineReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NoDevice,
         Self::BadDeviceId,
         Self::UnknownTenant,
         Self::TenantMismatch,
         Self::UnknownSource,
         Self::TenantBacklog,
+        Self::OverQuota,
+        Self::BehindMark,
     ];
-
-    /// Whether it says something about a moment and not about the event: with two readers at once,
-    /// the other one may have put the same event into its tenant's tables.
-    #[must_use]
-    pub fn depends_on_moment(self) -> bool {
-        matches!(self, Self::TenantBacklog)
-    }
-
-    /// The reason with this code.
-    #[must_use]
-    pub fn parse(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.code() == code)
-    }
 
     /// The stable code in the `reason` column, with a page in docs/errors.
     #[must_use]
@@ -154,7 +148,26 @@ impl QuarantineReason {
             Self::TenantMismatch => "tenant_mismatch",
             Self::UnknownSource => "unknown_source",
             Self::TenantBacklog => "tenant_backlog",
+            Self::OverQuota => "over_quota",
+            Self::BehindMark => "behind_mark",
         }
+    }
+
+    /// The reason with this code.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
+    /// Whether it depends on the moment and not on the event alone: another owner of the partition
+    /// may have written the event to its tenant's tables. The row in quarantine then counts as
+    /// *returned*, and the one in the tenant's table holds (docs/adr/0004-tenancy.md).
+    #[must_use]
+    pub fn depends_on_moment(self) -> bool {
+        matches!(
+            self,
+            Self::TenantBacklog | Self::OverQuota | Self::BehindMark
+        )
     }
 }
 

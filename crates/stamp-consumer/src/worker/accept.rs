@@ -3,8 +3,8 @@
 //! This is the part of the worker that looks at events; it does no I/O.
 
 use stamp_eventhubs::EventHub;
-use stamp_model::{Event, GapRow, QuarantineReason};
-use stamp_schema::Decoder;
+use stamp_model::{Event, GapRow, QuarantineReason, START, Sequences};
+use stamp_schema::{Decoder, RejectionCode};
 use tokio::time::Instant;
 
 use super::{LaneId, PartitionWorker, WorkerError};
@@ -13,9 +13,15 @@ use crate::config::GapPolicy;
 use crate::directory::{Route, TenantIndex};
 use crate::raw::{quarantined, rejected};
 
+/// Most rows of `gaps` for one loss. Events of one tenant that are settled between those of another
+/// that are not would make a row each.
+const GAP_PARTS_MAX: usize = 1_000;
+
 /// Whether a tenant's lane takes another event.
 enum Room {
     Free,
+    /// It is not known yet whether the tenant's tables have it; there is room to wait.
+    Unknown,
     Full,
     Overflow,
 }
@@ -71,12 +77,13 @@ impl<H: EventHub> PartitionWorker<H> {
         if let Some(next) = self.next.filter(|&next| event.sequence > next) {
             self.gap(next, event.sequence - 1, event.enqueued_at_us)?;
         }
-        if self.settled.remove(&event.sequence) {
+        if self.settled.contains(event.sequence) {
             self.tally.settled += 1;
         } else {
             match self.shared.directory.route(&event) {
                 Route::Tenant(tenant) => match self.room(tenant, event.sequence) {
-                    Room::Free => self.take(tenant, &event),
+                    Room::Free => self.place(tenant, &event, None),
+                    Room::Unknown => self.hold(tenant, &event),
                     Room::Full => return Ok(Some(event)),
                     Room::Overflow => self.overflow(tenant, &event),
                 },
@@ -85,7 +92,7 @@ impl<H: EventHub> PartitionWorker<H> {
                     detail,
                     tenant,
                 } => {
-                    self.quarantine(&event, None, reason, detail, tenant);
+                    self.quarantine(&event, None, reason, (detail, tenant), None);
                 }
             }
         }
@@ -103,26 +110,44 @@ impl<H: EventHub> PartitionWorker<H> {
         let Some(lane) = self.lanes.get(&LaneId::Tenant(tenant)) else {
             return Room::Free;
         };
-        let Some(flying) = &lane.flying else {
-            return Room::Free;
+        let asking = lane.recovering.is_some();
+        let Some((since, given_up)) = lane.full(self.shared.tenant_buffer_max) else {
+            return if asking { Room::Unknown } else { Room::Free };
         };
-        if lane.active_bytes() < self.shared.tenant_buffer_max {
-            return Room::Free;
-        }
-        let stalled =
-            flying.given_up > 0 || flying.since.elapsed() > self.shared.config.tenant_stall_max;
+        let stalled = given_up > 0 || since.elapsed() > self.shared.config.tenant_stall_max;
         // An event that an earlier run may have written to the tenant's tables must not go to
-        // quarantine too: it waits until the tables can be asked.
-        let fresh =
-            sequence > self.fresh_above || lane.written.is_some_and(|written| sequence > written);
-        if stalled && fresh {
+        // quarantine too: it waits until the tables have been asked.
+        if stalled && (!asking || sequence > self.fresh_above) {
             Room::Overflow
         } else {
             Room::Full
         }
     }
 
-    fn take(&mut self, tenant: TenantIndex, event: &Event) {
+    fn hold(&mut self, tenant: TenantIndex, event: &Event) {
+        let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
+        lane.hold(&self.shared.account, &self.position, Instant::now(), event);
+        self.tally.held += 1;
+    }
+
+    /// Puts an event where it belongs now that the tenant's tables have been asked. `before`: the
+    /// event that a checkpoint may go up to, when it is not the last one that was taken.
+    pub(super) fn place(&mut self, tenant: TenantIndex, event: &Event, before: Option<&Position>) {
+        let lane = self.lanes.get(&LaneId::Tenant(tenant));
+        let behind = lane.map_or(START, |lane| lane.behind);
+        if self.settled.contains(event.sequence) {
+            self.tally.settled += 1;
+        } else if event.sequence <= behind {
+            let id = self.shared.directory.tenants()[tenant].to_string();
+            let detail = format!("the readings of {id} are complete up to {behind}");
+            let reason = QuarantineReason::BehindMark;
+            self.quarantine(event, Some(tenant), reason, (detail, Some(id)), before);
+        } else {
+            self.take(tenant, event, before);
+        }
+    }
+
+    fn take(&mut self, tenant: TenantIndex, event: &Event, before: Option<&Position>) {
         let shared = &self.shared;
         let schema = &shared.tenants[tenant].schema;
         let decoder = self
@@ -131,10 +156,11 @@ impl<H: EventHub> PartitionWorker<H> {
             .or_insert_with(|| Decoder::new(schema.clone()));
         let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
         let partition = self.partition;
-        let active = lane.open(&shared.account, &self.position, Instant::now(), || {
+        let before = before.unwrap_or(&self.position);
+        let active = lane.open(&shared.account, before, Instant::now(), || {
             Rows::new(Some(schema.shape()), partition)
         });
-        active.last = event.sequence;
+        active.cover(before, event.sequence);
         let Some(readings) = &mut active.rows.readings else {
             return;
         };
@@ -149,6 +175,9 @@ impl<H: EventHub> PartitionWorker<H> {
                 self.tally.reading(tenant, late, suspect);
             }
             Err(rejection) => {
+                if rejection.code == RejectionCode::DecoderPanic {
+                    tracing::error!(%partition, sequence = event.sequence, detail = rejection.detail, "the decoder panicked, the event is rejected: please report it");
+                }
                 self.tally
                     .rejected(tenant, rejection.code, &event.hub.source);
                 active.rows.push_raw(rejected(event, partition, rejection));
@@ -159,39 +188,38 @@ impl<H: EventHub> PartitionWorker<H> {
     fn overflow(&mut self, tenant: TenantIndex, event: &Event) {
         let id = self.shared.directory.tenants()[tenant].to_string();
         let detail = format!("the store of {id} takes no rows and its buffer is full");
-        self.quarantine(
-            event,
-            Some(tenant),
-            QuarantineReason::TenantBacklog,
-            detail,
-            Some(id),
-        );
+        let reason = QuarantineReason::TenantBacklog;
+        self.quarantine(event, Some(tenant), reason, (detail, Some(id)), None);
     }
 
+    /// `about`: the detail for a person, and the tenant that is known or claimed.
     fn quarantine(
         &mut self,
         event: &Event,
         known: Option<TenantIndex>,
         reason: QuarantineReason,
-        detail: String,
-        tenant: Option<String>,
+        about: (String, Option<String>),
+        before: Option<&Position>,
     ) {
         self.tally.quarantined(known, reason);
-        let row = quarantined(event, self.partition, reason, detail, tenant);
-        let active = self.stamp_lane();
-        active.last = event.sequence;
+        let row = quarantined(event, self.partition, reason, about.0, about.1);
+        let active = self.stamp_lane(before, event.sequence);
         active.rows.push_raw(row);
     }
 
-    fn stamp_lane(&mut self) -> &mut Active {
+    fn stamp_lane(&mut self, before: Option<&Position>, sequence: i64) -> &mut Active {
         let lane = self.lanes.entry(LaneId::Stamp).or_default();
         let partition = self.partition;
-        lane.open(&self.shared.account, &self.position, Instant::now(), || {
+        let before = before.unwrap_or(&self.position);
+        let active = lane.open(&self.shared.account, before, Instant::now(), || {
             Rows::new(None, partition)
-        })
+        });
+        active.cover(before, sequence);
+        active
     }
 
-    /// Records lost sequence numbers. The position moves past them so that they are counted once.
+    /// Records lost sequence numbers, unless they are in the tables already. The position moves
+    /// past them so that they are counted once.
     pub(super) fn gap(
         &mut self,
         first: i64,
@@ -199,29 +227,83 @@ impl<H: EventHub> PartitionWorker<H> {
         next_enqueued_at_us: i64,
     ) -> Result<(), WorkerError> {
         let partition = self.partition;
-        tracing::error!(%partition, first, last, "the hub lost events that were never read");
-        self.shared
-            .metrics
-            .gap(partition, u64::try_from(last - first + 1).unwrap_or(0));
-        self.tally.touch(LaneId::Stamp);
-        let active = self.stamp_lane();
-        active.last = last;
-        active.rows.gaps.push(GapRow {
-            partition,
-            sequence_first: first,
-            sequence_last: last,
-            next_enqueued_at_us,
-            reason: "retention",
-        });
+        let lost = lost(&self.settled, first, last);
+        for &(first, last) in &lost {
+            tracing::error!(%partition, first, last, "the hub lost events that were never read");
+            self.shared
+                .metrics
+                .gap(partition, u64::try_from(last - first + 1).unwrap_or(0));
+            self.tally.touch(LaneId::Stamp);
+            let active = self.stamp_lane(None, last);
+            active.rows.gaps.push(GapRow {
+                partition,
+                sequence_first: first,
+                sequence_last: last,
+                next_enqueued_at_us,
+                reason: "retention",
+            });
+        }
         self.position.sequence = last;
         self.next = Some(last + 1);
-        match self.shared.config.on_gap {
-            GapPolicy::Continue => Ok(()),
-            GapPolicy::Stop => Err(WorkerError::Gap {
+        match (self.shared.config.on_gap, lost.first(), lost.last()) {
+            (GapPolicy::Stop, Some(&(first, _)), Some(&(_, last))) => Err(WorkerError::Gap {
                 partition,
                 first,
                 last,
             }),
+            _ => Ok(()),
         }
+    }
+}
+
+/// The parts of a range that are in no table, ascending.
+fn lost(settled: &Sequences, first: i64, last: i64) -> Vec<(i64, i64)> {
+    // Beyond what is settled all is lost, and need not be looked at one by one.
+    let known_to = settled
+        .last()
+        .map_or(first - 1, |known| known.clamp(first - 1, last));
+    let mut parts = settled.missing(first..=known_to, GAP_PARTS_MAX);
+    let looked_at = if parts.len() == GAP_PARTS_MAX {
+        // The rest counts as lost, in one piece with the last part.
+        parts.last().map_or(known_to, |part| part.1)
+    } else {
+        known_to
+    };
+    match parts.last_mut() {
+        Some(part) if part.1 == looked_at && looked_at < last => part.1 = last,
+        _ if looked_at < last => parts.push((looked_at + 1, last)),
+        _ => {}
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_table_has_is_lost() {
+        let settled: Sequences = [12, 13, 17].into_iter().collect();
+        for (first, last, parts) in [
+            (12, 13, vec![]),
+            (10, 19, vec![(10, 11), (14, 16), (18, 19)]),
+            (10, 15, vec![(10, 11), (14, 15)]),
+            (14, 30, vec![(14, 16), (18, 30)]),
+            (20, 30, vec![(20, 30)]),
+            (17, 17, vec![]),
+        ] {
+            assert_eq!(lost(&settled, first, last), parts, "{first} to {last}");
+        }
+        assert_eq!(lost(&Sequences::default(), 5, 9), [(5, 9)]);
+    }
+
+    #[test]
+    fn a_gap_has_a_bounded_number_of_parts_and_misses_nothing() {
+        let settled: Sequences = (0..10_000).step_by(2).collect();
+        let parts = lost(&settled, 0, 20_000);
+
+        assert_eq!(parts.len(), GAP_PARTS_MAX);
+        assert_eq!((parts[0], parts[1]), ((1, 1), (3, 3)));
+        assert_eq!(parts.last().map(|part| part.1), Some(20_000));
     }
 }

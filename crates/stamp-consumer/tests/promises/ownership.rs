@@ -178,6 +178,7 @@ async fn at_balance_nothing_is_claimed_or_lost() {
     running_b.stop().await.unwrap();
 }
 
+/// Fault scenario 14.
 #[tokio::test(start_paused = true)]
 async fn while_the_ownership_blobs_cannot_be_reached_everyone_keeps_what_it_has() {
     let (hub, lake) = (hub(PARTITIONS), memory());

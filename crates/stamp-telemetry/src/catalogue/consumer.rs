@@ -84,7 +84,7 @@ pub(crate) const REJECTED_EVENTS: Definition = Definition {
         },
     ],
     help: "Events that are not valid by their tenant's schema, by reason.",
-    reading: "A rise for one tenant is a changed firmware or schema: query the tenant's `rejected` table.",
+    reading: "A rise for one tenant is a changed firmware or schema: query the tenant's `rejected` table. `decoder_panic` is a fault of this program.",
 };
 
 pub(crate) const QUARANTINED_EVENTS: Definition = Definition {
@@ -93,10 +93,10 @@ pub(crate) const QUARANTINED_EVENTS: Definition = Definition {
     unit: Unit::Events,
     labels: &[Label {
         name: "reason",
-        values: "`no_device`, `bad_device_id`, `unknown_tenant`, `tenant_mismatch`, `unknown_source` or `tenant_backlog`",
+        values: "`no_device`, `bad_device_id`, `unknown_tenant`, `tenant_mismatch`, `unknown_source`, `tenant_backlog`, `over_quota` or `behind_mark`",
     }],
     help: "Events kept in the stamp's quarantine, by reason.",
-    reading: "`tenant_mismatch` is a device that claims another tenant; `tenant_backlog` a tenant whose store takes no rows.",
+    reading: "`tenant_mismatch` is a device that claims another tenant; `tenant_backlog` a tenant whose store takes no rows; `over_quota` a tenant that sends more than agreed.",
 };
 
 pub(crate) const DUPLICATE_ROWS_DROPPED: Definition = Definition {

@@ -3,7 +3,6 @@
 //! It reads tables, checkpoints and, unless `--offline`, the hub's own idea of its partitions. It
 //! writes nothing and asks the running service nothing, so it is no judge in its own cause.
 
-mod sequences;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -234,7 +233,7 @@ fn compare(
         }
         if let Some(twice) = partition
             .map(|partition| &partition.twice)
-            .filter(|t| t.len() > 0)
+            .filter(|t| !t.is_empty())
         {
             let some: Vec<i64> = twice.ascending().take(RUNS_MAX).collect();
             let line = format!(

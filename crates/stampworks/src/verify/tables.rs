@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stamp_consumer::TenantPlan;
 use stamp_lake::{Columns, Lake, LakeError, Table, Value};
-use stamp_model::QuarantineReason;
+use stamp_model::{QuarantineReason, Sequences};
 use stamp_rollup::Windows;
-
-use super::sequences::Sequences;
 
 /// Events of one partition over all tables.
 #[derive(Debug, Default)]

@@ -275,7 +275,7 @@ pub(crate) async fn sequences_are_found_by_range(lake: &Lake) {
 
     let found = table.sequences(partition(0), 7, 22).await.unwrap();
 
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), [8, 9, 20, 21, 22]);
+    assert_eq!(found.ascending().collect::<Vec<_>>(), [8, 9, 20, 21, 22]);
     let error = lake
         .tenant(&tenant("range"))
         .rollups()

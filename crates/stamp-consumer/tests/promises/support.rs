@@ -77,6 +77,10 @@ pub(crate) struct Stamp {
     pub(crate) tenant_lakes: BTreeMap<&'static str, Lake>,
     pub(crate) config: String,
     pub(crate) flush_age: &'static str,
+    /// Of every tenant.
+    pub(crate) schema: &'static str,
+    /// Device entries, in the order of [`TENANTS`].
+    pub(crate) devices: [Vec<&'static str>; 2],
 }
 
 /// A consumer that runs.
@@ -96,6 +100,8 @@ impl Stamp {
             tenant_lakes: BTreeMap::new(),
             config: String::new(),
             flush_age: "2s",
+            schema: SCHEMA,
+            devices: [vec!["a-*"], vec!["b-*"]],
         }
     }
 
@@ -129,14 +135,14 @@ impl Stamp {
             self.flush_age, self.config
         );
         let config = ConsumerConfig::parse(&text, Path::new("stamp.toml"))?;
-        let schema = Arc::new(Schema::parse(SCHEMA).unwrap());
+        let schema = Arc::new(Schema::parse(self.schema).unwrap().panicking_at("poison"));
         let tenants = TENANTS
             .iter()
-            .zip(["a-*", "b-*"])
+            .zip(&self.devices)
             .map(|(id, devices)| TenantPlan {
                 id: TenantId::parse(id).unwrap(),
                 schema: schema.clone(),
-                devices: vec![devices.into()],
+                devices: devices.iter().map(|&entry| entry.to_owned()).collect(),
                 lake: self.tenant_lakes.get(id).unwrap_or(&self.lake).clone(),
             });
         let metrics = Metrics::new(&self.registry, &config.stamp).unwrap();
@@ -183,6 +189,18 @@ impl Stamp {
             .await
             .unwrap();
         rows
+    }
+
+    /// Waits until a table has this many rows.
+    pub(crate) async fn until_rows(&self, tenant: &str, table: &str, rows: u64) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..6_000 {
+            ticks.tick().await;
+            if self.rows(tenant, table).await.values().sum::<u64>() >= rows {
+                return;
+            }
+        }
+        panic!("{tenant}/{table} has fewer than {rows} rows after ten minutes");
     }
 
     /// Events in quarantine for a reason.
@@ -318,6 +336,18 @@ impl Running {
     pub(crate) async fn ended(self) -> Result<(), ConsumerError> {
         self.task.await.unwrap()
     }
+}
+
+/// A lake that commits nothing to a table, such as `alpha/readings`: what a kill between two commits
+/// leaves behind.
+pub(crate) fn without_commits_to(lake: &Lake, table: &'static str) -> Lake {
+    lake.with_faults(move |request: &Request<'_>| {
+        if request.is_commit() && request.path.starts_with(table) {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    })
 }
 
 /// A lake that refuses everything while the switch is on.

@@ -7,15 +7,15 @@ const BLOCK_BITS: i64 = 1 << 16;
 const WORDS: usize = (BLOCK_BITS / 64) as usize;
 
 /// Sequence numbers of one partition: 8 KiB for each run of 65,536 that has any.
-#[derive(Debug, Default)]
-pub(super) struct Sequences {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sequences {
     blocks: BTreeMap<i64, Box<[u64; WORDS]>>,
     len: u64,
 }
 
 impl Sequences {
     /// Adds a number; `false` when it was there.
-    pub(super) fn insert(&mut self, sequence: i64) -> bool {
+    pub fn insert(&mut self, sequence: i64) -> bool {
         let (block, word, bit) = place(sequence);
         let word = &mut self
             .blocks
@@ -27,24 +27,58 @@ impl Sequences {
         is_new
     }
 
-    pub(super) fn contains(&self, sequence: i64) -> bool {
+    /// Whether the number is in the set.
+    #[must_use]
+    pub fn contains(&self, sequence: i64) -> bool {
         let (block, word, bit) = place(sequence);
         self.blocks
             .get(&block)
             .is_some_and(|words| words[word] & bit != 0)
     }
 
-    pub(super) fn len(&self) -> u64 {
+    /// How many numbers there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
         self.len
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds all numbers of another set.
+    pub fn union(&mut self, other: &Self) {
+        for (&block, theirs) in &other.blocks {
+            let ours = self
+                .blocks
+                .entry(block)
+                .or_insert_with(|| Box::new([0; WORDS]));
+            for (word, &bits) in ours.iter_mut().zip(theirs.iter()) {
+                self.len += u64::from((bits & !*word).count_ones());
+                *word |= bits;
+            }
+        }
+    }
+
+    /// The highest number.
+    #[must_use]
+    pub fn last(&self) -> Option<i64> {
+        let (&block, words) = self.blocks.last_key_value()?;
+        let (word, bits) = words.iter().enumerate().rfind(|(_, bits)| **bits != 0)?;
+        let offset = i64::try_from(word).ok()? * 64 + i64::from(63 - bits.leading_zeros());
+        Some(block * BLOCK_BITS + offset)
+    }
+
     /// The lowest number.
-    pub(super) fn first(&self) -> Option<i64> {
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
         self.ascending().next()
     }
 
     /// All numbers, ascending.
-    pub(super) fn ascending(&self) -> impl Iterator<Item = i64> + '_ {
+    pub fn ascending(&self) -> impl Iterator<Item = i64> + '_ {
         self.blocks.iter().flat_map(|(&block, words)| {
             (0..BLOCK_BITS)
                 .map(move |offset| block * BLOCK_BITS + offset)
@@ -56,7 +90,8 @@ impl Sequences {
     }
 
     /// The runs of numbers in `range` that are not in the set, at most `most` of them.
-    pub(super) fn missing(&self, range: RangeInclusive<i64>, most: usize) -> Vec<(i64, i64)> {
+    #[must_use]
+    pub fn missing(&self, range: RangeInclusive<i64>, most: usize) -> Vec<(i64, i64)> {
         let mut runs: Vec<(i64, i64)> = Vec::new();
         for sequence in range.filter(|&sequence| !self.contains(sequence)) {
             if let Some((_, last)) = runs.last_mut().filter(|(_, last)| *last + 1 == sequence) {
@@ -68,6 +103,16 @@ impl Sequences {
             }
         }
         runs
+    }
+}
+
+impl FromIterator<i64> for Sequences {
+    fn from_iter<I: IntoIterator<Item = i64>>(numbers: I) -> Self {
+        let mut set = Self::default();
+        for number in numbers {
+            set.insert(number);
+        }
+        set
     }
 }
 
@@ -90,6 +135,15 @@ mod tests {
         assert_eq!((set.len(), set.first()), (6, Some(0)));
         assert!(set.contains(65_536) && !set.contains(65_537) && !set.contains(62));
         assert_eq!(set.ascending().last(), Some(1 << 40));
+    }
+
+    #[test]
+    fn a_union_has_the_numbers_of_both_once() {
+        let mut all: Sequences = [1, 64, 70_000].into_iter().collect();
+        all.union(&[64, 65, 200_000].into_iter().collect());
+        assert_eq!(all, [1, 64, 65, 70_000, 200_000].into_iter().collect());
+        assert_eq!((all.len(), all.last()), (5, Some(200_000)));
+        assert_eq!((Sequences::default().last(), all.is_empty()), (None, false));
     }
 
     #[test]

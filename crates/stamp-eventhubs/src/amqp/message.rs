@@ -61,20 +61,17 @@ impl<'a> Message<'a> {
         let code = reader.descriptor(&SECTIONS)?;
         let section = reader.value()?;
         match (code, section) {
-            (0x72, Value::Map(map)) => self.annotations = Some(map),
-            (0x73, Value::List(list)) => self.properties = Some(list),
-            (0x74, Value::Map(map)) => self.application_properties = Some(map),
+            (0x72, Value::Map(map)) => once(&mut self.annotations, map),
+            (0x73, Value::List(list)) => once(&mut self.properties, list),
+            (0x74, Value::Map(map)) => once(&mut self.application_properties, map),
             (0x75, Value::Binary(data)) => self.body.push(data),
-            (0x76, Value::List(_)) => self.body = Body::Sequence,
-            (0x77, value) => self.body = Body::Value(value),
-            (0x70 | 0x71 | 0x78, _) => {}
-            _ => {
-                return Err(Malformed(
-                    "a section that AMQP does not have, or of another type",
-                ));
-            }
+            (0x76, Value::List(_)) => self.body.push_sequence(),
+            (0x77, value) => self.body.put(value),
+            (0x70 | 0x71 | 0x78, _) => Ok(()),
+            _ => Err(Malformed(
+                "a section that AMQP does not have, or of another type",
+            )),
         }
-        Ok(())
     }
 
     /// Walks through a map section: application properties or annotations.
@@ -95,13 +92,43 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A section that may be there once. The first one is the hub's: what follows the whole message of
+/// a sender must not take its place.
+fn once<T>(place: &mut Option<T>, section: T) -> Result<(), Malformed> {
+    if place.is_some() {
+        return Err(Malformed("a section is there twice"));
+    }
+    *place = Some(section);
+    Ok(())
+}
+
+const TWO_BODIES: Malformed = Malformed("there are two bodies");
+
 impl<'a> Body<'a> {
-    fn push(&mut self, data: &'a [u8]) {
+    fn push(&mut self, data: &'a [u8]) -> Result<(), Malformed> {
         match self {
+            Self::Absent => *self = Self::Data(data),
             Self::Data(first) => *self = Self::DataSections(vec![first, data]),
             Self::DataSections(sections) => sections.push(data),
-            _ => *self = Self::Data(data),
+            Self::Value(_) | Self::Sequence => return Err(TWO_BODIES),
         }
+        Ok(())
+    }
+
+    fn push_sequence(&mut self) -> Result<(), Malformed> {
+        match self {
+            Self::Absent | Self::Sequence => *self = Self::Sequence,
+            _ => return Err(TWO_BODIES),
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, value: Value<'a>) -> Result<(), Malformed> {
+        match self {
+            Self::Absent => *self = Self::Value(value),
+            _ => return Err(TWO_BODIES),
+        }
+        Ok(())
     }
 
     /// The body's bytes; `None` for a body that is not bytes or text. `encoded` is the whole

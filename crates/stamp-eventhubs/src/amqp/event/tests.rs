@@ -219,6 +219,39 @@ fn a_body_that_is_not_bytes_is_kept_as_it_was_encoded() {
 }
 
 #[test]
+fn a_message_with_two_kinds_of_body_is_kept_as_it_was_encoded() {
+    let data_section: &[u8] = &[0x00, 0x53, 0x75, 0xa0, 2, b'{', b'}'];
+    let sequence_section: &[u8] = &[0x00, 0x53, 0x76, 0x45];
+    let value = encode(with_body(AmqpValue("text".to_owned())));
+    let whole = encode(data(b"{}"));
+    for (first, second) in [
+        (&value, data_section),
+        (&value, sequence_section),
+        (&whole, sequence_section),
+        (&value, &[0x00, 0x53, 0x77, 0xa1, 1, b'x']),
+        (&whole, &[0x00, 0x53, 0x77, 0x40]),
+    ] {
+        let encoded: Bytes = [first, second].concat().into();
+        assert_kept(&read_event(&encoded).unwrap(), &encoded, "two bodies");
+    }
+}
+
+#[test]
+fn a_second_set_of_annotations_is_not_believed() {
+    let mut first = data(b"{}");
+    let device = |id: &str| vec![("iothub-connection-device-id", Value::String(id.to_owned()))];
+    first.message_annotations = Some(annotations(device("press-7")));
+    let mut second = first.clone();
+    second.message_annotations = Some(annotations(device("press-8")));
+    let encoded: Bytes = [encode(first), encode(second)].concat().into();
+
+    let event = read_event(&encoded).unwrap();
+
+    assert_eq!(event.hub.device_id.as_deref(), Some("press-7"));
+    assert_kept(&event, &encoded, "twice");
+}
+
+#[test]
 fn properties_that_are_not_simple_lose_no_event() {
     let head = encode(data(b"{}"));
     // Application properties: {"a": [7], "b": "x"}, a list that the standard does not allow here.
@@ -232,6 +265,7 @@ fn properties_that_are_not_simple_lose_no_event() {
     assert_eq!(event.body, "{}");
 }
 
+/// Fault scenario 28.
 #[test]
 fn annotations_of_another_type_are_read_as_far_as_they_make_sense() {
     let mut message = data(b"{}");
@@ -251,6 +285,7 @@ fn annotations_of_another_type_are_read_as_far_as_they_make_sense() {
     );
 }
 
+/// Fault scenario 28.
 #[test]
 fn a_message_without_a_position_is_no_event() {
     let time = ("x-opt-enqueued-time", Value::Long(AT_MS));

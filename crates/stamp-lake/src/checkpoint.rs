@@ -267,11 +267,14 @@ fn from_metadata(attributes: &Attributes) -> Result<Checkpoint, String> {
                 _ => None,
             })
     };
+    let number = |text: String| text.parse::<i64>().map_err(|_| text);
     let sequence = get(SEQUENCE).ok_or_else(|| format!("no {SEQUENCE}"))?;
     checked(
-        sequence.parse().map_err(|_| sequence.clone())?,
+        number(sequence)?,
         get(OFFSET).unwrap_or_default(),
-        get(HUB_CREATED).and_then(|text| text.parse().ok()),
+        // One that cannot be read must not pass for one that nobody wrote: the position would be
+        // believed of whatever hub has the name now.
+        get(HUB_CREATED).map(number).transpose()?,
     )
 }
 
@@ -280,7 +283,10 @@ fn from_body(body: &[u8]) -> Result<Checkpoint, String> {
     let value: serde_json::Value = serde_json::from_slice(body).map_err(|_| corrupt())?;
     let sequence = value.get(SEQUENCE).and_then(serde_json::Value::as_i64);
     let offset = value.get(OFFSET).and_then(serde_json::Value::as_str);
-    let created = value.get(HUB_CREATED).and_then(serde_json::Value::as_i64);
+    let created = match value.get(HUB_CREATED) {
+        None | Some(serde_json::Value::Null) => None,
+        Some(created) => Some(created.as_i64().ok_or_else(corrupt)?),
+    };
     match (sequence, offset) {
         (Some(sequence), Some(offset)) => checked(sequence, offset.to_owned(), created),
         _ => Err(corrupt()),

@@ -79,6 +79,7 @@ async fn what_another_sdk_wrote_is_read() {
     assert_eq!(found, Some(expected));
 }
 
+/// Fault scenario 42.
 #[tokio::test]
 async fn a_corrupt_blob_is_named_kept_and_never_overwritten() {
     for (metadata, shown) in [
@@ -91,6 +92,11 @@ async fn a_corrupt_blob_is_named_kept_and_never_overwritten() {
         ),
         (vec![("offset", "9")], "no sequencenumber"),
         (vec![], "no sequencenumber"),
+        (
+            vec![("sequencenumber", "12"), ("hubcreatedatms", "yesterday")],
+            "yesterday",
+        ),
+        (vec![("sequencenumber", "12"), ("hubcreatedatms", "")], ""),
     ] {
         let store = memory();
         put_metadata(&store, &metadata).await;
@@ -120,6 +126,7 @@ async fn a_corrupt_blob_is_named_kept_and_never_overwritten() {
     }
 }
 
+/// Fault scenario 42.
 #[tokio::test]
 async fn a_corrupt_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -132,6 +139,10 @@ async fn a_corrupt_file_is_named() {
         ("12", "12"),
         ("{\"sequencenumber\":\"x\",\"offset\":\"1\"}", "\"x\""),
         ("{\"sequencenumber\":5}", "{\"sequencenumber\":5}"),
+        (
+            "{\"sequencenumber\":5,\"offset\":\"1\",\"hubcreatedatms\":\"1\"}",
+            "\"hubcreatedatms\":\"1\"",
+        ),
         (long.as_str(), "more than 4096 bytes"),
     ] {
         let path = Path::from(BLOB);

@@ -19,11 +19,15 @@ use stamp_rollup::Windows;
 use crate::error::ConfigError;
 
 mod ownership;
+mod size;
 
 pub use ownership::OwnershipConfig;
 
 /// Largest configuration, schema or device file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Highest owner level: far above any that is given by hand, and one can still be added to it.
+const OWNER_LEVEL_MAX: i64 = (1 << 62) - 1;
 
 /// One stamp's consumer service.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -76,6 +80,7 @@ pub struct ReadConfig {
     /// Most events in one pull, 1 to 5,000. Default 1,000.
     pub batch_events_max: usize,
     /// Most bytes in one pull, 64 KiB to 16 MiB. Default 1 MiB. One event always fits.
+    #[serde(serialize_with = "size::print")]
     pub batch_bytes_max: ByteSize,
     /// Longest wait of a pull for a first event. Default 1 s. Also how often age limits are looked
     /// at on an idle partition.
@@ -83,13 +88,16 @@ pub struct ReadConfig {
     pub batch_wait_max: Duration,
     /// Memory for everything between the wire and the store, over all partitions and tenants,
     /// 16 MiB or more. Default 256 MiB. When it is used up, reading waits.
+    #[serde(serialize_with = "size::print")]
     pub buffer_max: ByteSize,
     /// The part of it that one tenant may hold in one partition. Default an eighth of `buffer-max`
     /// over the number of partitions, at least 1 MiB.
+    #[serde(serialize_with = "size::print_optional")]
     pub tenant_buffer_max: Option<ByteSize>,
     /// Rows of one tenant in one partition that make a flush. Default 200,000.
     pub flush_rows: usize,
     /// Buffered bytes of one tenant in one partition that make a flush. Default 8 MiB.
+    #[serde(serialize_with = "size::print")]
     pub flush_bytes: ByteSize,
     /// Age of the oldest buffered row that makes a flush. Default 60 s: the freshness of the
     /// tables. Smaller is fresher and makes more, smaller files.
@@ -381,12 +389,10 @@ impl ReadConfig {
             64 << 10,
             self.buffer_max.as_u64(),
         )?;
-        range(
-            "owner-level (plus 1)",
-            u64::try_from(self.owner_level + 1).unwrap_or(u64::MAX),
-            0,
-            1 << 62,
-        )?;
+        if !(-1..=OWNER_LEVEL_MAX).contains(&self.owner_level) {
+            let why = format!("is {}; must be -1 to {OWNER_LEVEL_MAX}", self.owner_level);
+            return Err(ConfigError::value("consumer.owner-level", why));
+        }
         if self.batch_bytes_max.as_u64() > self.buffer_max.as_u64() / 8 {
             return Err(ConfigError::value(
                 "consumer.batch-bytes-max",
@@ -493,6 +499,18 @@ mod tests {
         assert_eq!(format!("{documented:?}"), format!("{defaults:?}"));
     }
 
+    #[test]
+    fn what_is_printed_is_the_configuration_in_force_to_the_byte() {
+        let text = documented().replace("\"256MiB\"", "\"300000001B\"");
+        let text = text.replace("flush-bytes = \"8MiB\"", "flush-bytes = \"1.3MiB\"");
+        let config = parse(&text).unwrap();
+
+        let again = parse(&toml::to_string(&config).unwrap()).unwrap();
+
+        assert_eq!(again.consumer.buffer_max.as_u64(), 300_000_001);
+        assert_eq!(format!("{again:?}"), format!("{config:?}"));
+    }
+
     /// Checks that a changed configuration is refused with all of `words`.
     #[track_caller]
     fn check_refused(from: &str, to: &str, words: &[&str]) {
@@ -523,7 +541,10 @@ mod tests {
             "flush-age = 60",
             &["flush-age", "line 24"],
         );
-        check_refused("owner-level = 0", "owner-level = -2", &["owner-level"]);
+        for level in ["-2", "9223372036854775807"] {
+            let to = format!("owner-level = {level}");
+            check_refused("owner-level = 0", &to, &["consumer.owner-level", level]);
+        }
         check_refused("window = \"1m\"", "window = \"7s\"", &["rollup.window"]);
         check_refused(
             "window = \"1m\"",

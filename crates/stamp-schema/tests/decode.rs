@@ -133,6 +133,7 @@ fn absent_and_null_are_the_same() {
     }
 }
 
+/// Fault scenario 29.
 #[test]
 fn every_rule_has_its_code_and_its_name() {
     let long = format!(r#""note":"{}""#, "é".repeat(5));
@@ -242,6 +243,7 @@ fn a_detail_says_what_and_where() {
     assert!(rejection.detail.len() < 200, "{}", rejection.detail);
 }
 
+/// Fault scenario 29.
 #[test]
 fn broken_json_is_malformed() {
     for body in [
@@ -345,6 +347,7 @@ fn a_rejected_event_leaves_earlier_rows_alone() {
     assert!(readings.len() == 2 && readings.is_rectangular());
 }
 
+/// Fault scenario 36.
 #[test]
 fn a_clock_outside_the_bound_is_kept_and_marked() {
     for (ts, suspect) in [
@@ -393,6 +396,7 @@ fn unknown_fields_can_be_refused() {
     }
 }
 
+/// Fault scenario 29.
 #[test]
 fn content_encodings_are_undone() {
     use flate2::{Compression, write};
@@ -443,6 +447,7 @@ fn content_encodings_are_undone() {
     assert_eq!(code(encoded(b"{\"\xff\":1}", None, None)), Code::NotUtf8);
 }
 
+/// Fault scenario 27.
 #[test]
 fn size_limits_hold_before_and_after_decompression() {
     let rejection = refuse(" ".repeat(4_097));
@@ -463,6 +468,7 @@ fn size_limits_hold_before_and_after_decompression() {
     );
 }
 
+/// Fault scenario 28.
 #[test]
 fn an_event_without_a_device_or_from_the_hub_itself_is_no_reading() {
     let mut anonymous = event(with(r#""note":"a""#));

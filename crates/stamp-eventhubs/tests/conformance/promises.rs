@@ -333,6 +333,7 @@ pub(crate) async fn partition_properties_follow_the_events(peer: impl Peer) {
     assert_eq!(pull(&mut source, 2).await[1].offset, full.last_offset);
 }
 
+/// Fault scenario 44.
 pub(crate) async fn a_hub_made_again_has_another_identity_and_starts_at_zero(peer: impl Peer) {
     let hub = peer.hub();
     publish_many(&peer, p(0), 3);

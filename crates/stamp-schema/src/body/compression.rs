@@ -190,6 +190,7 @@ mod tests {
         }
     }
 
+    /// Fault scenario 27.
     #[test]
     fn a_bomb_allocates_no_more_than_the_limit() {
         let bomb = vec![0; 32 << 20];

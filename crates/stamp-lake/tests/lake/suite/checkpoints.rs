@@ -33,6 +33,7 @@ fn at(sequence: i64) -> Checkpoint {
     }
 }
 
+/// Fault scenario 44.
 pub(crate) async fn a_hub_that_was_made_again_starts_its_checkpoint_again(lake: &Lake) {
     let group = group(lake, "again");
     group.advance(partition(0), &at(100)).await.unwrap();
@@ -85,6 +86,7 @@ pub(crate) async fn names_are_in_lower_case_and_groups_are_apart(lake: &Lake) {
     assert_eq!(group(lake, "hot").read(partition(3)).await.unwrap(), None);
 }
 
+/// Fault scenario 9.
 pub(crate) async fn a_lost_reply_is_unknown_and_found_by_reading(lake: &Lake) {
     let faulty = lake.with_faults(|request| match request.kind {
         RequestKind::Create => Fault::LoseReply,

@@ -135,6 +135,7 @@ fn grown() -> Shape {
     shape
 }
 
+/// Fault scenario 30.
 pub(crate) async fn a_grown_schema_adds_nullable_columns(lake: &Lake) {
     write(&readings_table(lake, "grown"), partition(0), 0..2).await;
     let wide = lake.tenant(&tenant("grown")).readings(&grown());
@@ -243,6 +244,7 @@ pub(crate) async fn eight_writers_write_every_row_once(lake: &Lake) {
     assert!(found.values().all(|&times| times == 1), "{found:?}");
 }
 
+/// Fault scenario 11.
 pub(crate) async fn two_writers_of_the_same_rows_write_them_once(lake: &Lake) {
     readings_table(lake, "zombie").load().await.unwrap();
     let writers: Vec<_> = [7, 11]
@@ -324,6 +326,7 @@ fn losing(lake: &Lake, fault: Fault, commit: &'static str) -> Lake {
     })
 }
 
+/// Fault scenario 7.
 pub(crate) async fn a_lost_commit_reply_is_found_by_reading(lake: &Lake) {
     let faulty = losing(lake, Fault::LoseReply, "00000000000000000001.json");
     let table = readings_table(&faulty, "lost");

@@ -29,9 +29,13 @@
 //! # }
 //! ```
 
-mod amqp;
+// Public for the fuzz targets only: they read and write what a peer would, byte by byte.
+#[doc(hidden)]
+pub mod amqp;
 mod eventhubs;
 
+#[doc(hidden)]
+pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
 pub use eventhubs::{
     Clock, Counters, EmulatorConfig, EmulatorError, EventHubsEmulator, Faults, Hub, HubConfig,
     Limits, OutgoingEvent, Published, Refusal, Retention, serve, wall_clock,

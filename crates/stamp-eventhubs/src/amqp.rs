@@ -18,13 +18,13 @@ use crate::{AmqpConfig, EventHub, HubError, HubProperties, PartitionProperties, 
 mod authorize;
 mod connection;
 mod dial;
-mod event;
+pub(crate) mod event;
 mod fault;
 mod management;
 mod message;
 mod request;
 mod source;
-mod tap;
+pub(crate) mod tap;
 mod text;
 mod token;
 mod wire;

@@ -13,7 +13,8 @@ use crate::HubError;
 pub(crate) mod connection_string;
 mod duration;
 
-pub(crate) use connection_string::{ConnectionString, Credential};
+pub use connection_string::ConnectionString;
+pub(crate) use connection_string::Credential;
 
 /// Most credit that may be configured. More only made receiving slower, each unit may hold a message
 /// of a megabyte in memory, and the frames of so many such messages just fit the engine's queue.

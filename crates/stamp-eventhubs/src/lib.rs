@@ -20,3 +20,12 @@ pub use amqp::{AmqpHub, AmqpSource, UNDECODABLE_PROPERTY};
 pub use config::{AmqpConfig, TlsConfig};
 pub use error::{HubError, THROTTLED_PAUSE};
 pub use hub::{EventHub, HubProperties, PartitionProperties, PartitionSource, StartPosition};
+
+/// What reads a peer's and an operator's bytes, for the fuzz targets only: programs get events from
+/// a [`PartitionSource`] and give an [`AmqpConfig`].
+#[doc(hidden)]
+pub mod wire {
+    pub use crate::amqp::event::{Missing, read_event};
+    pub use crate::amqp::tap::{Inbox, Tap};
+    pub use crate::config::ConnectionString;
+}

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | sim | tools | layers | lint | docs | help`.
+//! The project's own commands: `cargo xtask test | sim | fuzz | tools | layers | lint | docs | help`.
 //!
 //! Everything a person or a build machine types beyond plain cargo lives here, so that both type
 //! the same. This program never edits a source file except the generated documents of `docs`, and
@@ -10,6 +10,7 @@
 )]
 
 mod docs;
+mod fuzz;
 mod interop;
 mod layers;
 mod lint;
@@ -32,6 +33,9 @@ cargo xtask COMMAND
   sim [--seeds N] [--seed K]
                   the simulation of whole consumers: N seeds (200) from K (0); a seed that fails
                   is printed with the command that repeats it
+  fuzz [TARGET] [--minutes M | --keep]
+                  the fuzz targets under libFuzzer, M minutes (10) each, or keep the smallest
+                  inputs that reach all that was reached; needs the nightly toolchain
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
@@ -53,6 +57,10 @@ fn main() -> ExitCode {
         },
         ["sim", rest @ ..] => match sim::Seeds::parse(rest) {
             Ok(seeds) => sim::run(&root(), &seeds),
+            Err(error) => return usage(&format!("{error:#}")),
+        },
+        ["fuzz", rest @ ..] => match fuzz::Plan::parse(rest) {
+            Ok(plan) => fuzz::run(&root(), &plan),
             Err(error) => return usage(&format!("{error:#}")),
         },
         ["tools"] => interop::install(&root()).map(|()| 0),

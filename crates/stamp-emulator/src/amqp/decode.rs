@@ -12,7 +12,7 @@ const ELEMENTS_MAX: u32 = 8_192;
 
 /// Why bytes are not the AMQP value that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DecodeError {
+pub enum DecodeError {
     #[error("the data ends inside a value")]
     Truncated,
     #[error("unknown type code 0x{0:02x}")]
@@ -33,7 +33,7 @@ pub(crate) enum DecodeError {
 
 /// One AMQP value. Wide numbers the emulator never looks at keep only their bytes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Bool(bool),
     Ubyte(u8),
@@ -58,7 +58,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// The text of a string or symbol.
-    pub(crate) fn as_text(&self) -> Option<&str> {
+    pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::String(text) | Self::Symbol(text) => Some(text),
             _ => None,
@@ -66,7 +66,7 @@ impl Value {
     }
 
     /// Any integer that fits.
-    pub(crate) fn as_i64(&self) -> Option<i64> {
+    pub fn as_i64(&self) -> Option<i64> {
         match *self {
             Self::Ubyte(v) => Some(v.into()),
             Self::Ushort(v) => Some(v.into()),
@@ -81,7 +81,7 @@ impl Value {
     }
 
     /// Looks a text key up in a map.
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
             Self::Map(entries) => entries
                 .iter()
@@ -94,28 +94,28 @@ impl Value {
 
 /// A cursor over bytes that were received.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     bytes: &'a [u8],
 }
 
 /// The fields of a list or the keys and values of a map, one after the other.
 #[derive(Debug, Clone)]
-pub(crate) struct Items<'a> {
+pub struct Items<'a> {
     reader: Reader<'a>,
     left: u32,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// What was not read yet.
-    pub(crate) fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a list's head.
-    pub(crate) fn list(&mut self) -> Result<Items<'a>, DecodeError> {
+    pub fn list(&mut self) -> Result<Items<'a>, DecodeError> {
         match self.u8()? {
             0x45 => Ok(Items {
                 reader: Reader::new(&[]),
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a map's head; the items are key, value, key, value and so on.
-    pub(crate) fn map(&mut self) -> Result<Items<'a>, DecodeError> {
+    pub fn map(&mut self) -> Result<Items<'a>, DecodeError> {
         let items = match self.u8()? {
             0xc1 => self.compound(true)?,
             0xd1 => self.compound(false)?,
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a data section's binary, whole.
-    pub(crate) fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub fn binary(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.u8()? {
             code @ (0xa0 | 0xb0) => {
                 let n = self.length(code == 0xa0)?;
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the descriptor of a described value as its numeric code; known symbols are folded.
-    pub(crate) fn descriptor(&mut self) -> Result<u64, DecodeError> {
+    pub fn descriptor(&mut self) -> Result<u64, DecodeError> {
         match self.u8()? {
             0x00 => {}
             found => {
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over one value, checking its whole structure, and gives its bytes.
-    pub(crate) fn skip(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub fn skip(&mut self) -> Result<&'a [u8], DecodeError> {
         let before = self.bytes;
         self.walk(0)?;
         Ok(&before[..before.len() - self.bytes.len()])
@@ -278,7 +278,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value into a tree.
-    pub(crate) fn value(&mut self) -> Result<Value, DecodeError> {
+    pub fn value(&mut self) -> Result<Value, DecodeError> {
         let mut budget = ELEMENTS_MAX;
         let code = self.u8()?;
         self.build(code, 0, &mut budget)
@@ -422,12 +422,12 @@ impl<'a> Items<'a> {
     }
 
     /// How many items follow.
-    pub(crate) fn left(&self) -> u32 {
+    pub fn left(&self) -> u32 {
         self.left
     }
 
     /// The next item's bytes; `None` when it is null or the list is over (trailing nulls may be cut).
-    pub(crate) fn raw(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+    pub fn raw(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -437,7 +437,7 @@ impl<'a> Items<'a> {
     }
 
     /// The next item; `None` when it is null or the list is over.
-    pub(crate) fn value(&mut self) -> Result<Option<Value>, DecodeError> {
+    pub fn value(&mut self) -> Result<Option<Value>, DecodeError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -447,14 +447,14 @@ impl<'a> Items<'a> {
     }
 
     /// Steps over `n` items.
-    pub(crate) fn pass(&mut self, n: u32) -> Result<(), DecodeError> {
+    pub fn pass(&mut self, n: u32) -> Result<(), DecodeError> {
         for _ in 0..n {
             self.raw()?;
         }
         Ok(())
     }
 
-    pub(crate) fn uint(&mut self) -> Result<Option<u32>, DecodeError> {
+    pub fn uint(&mut self) -> Result<Option<u32>, DecodeError> {
         match self.value()? {
             None => Ok(None),
             Some(Value::Uint(v)) => Ok(Some(v)),
@@ -465,7 +465,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    pub(crate) fn ushort(&mut self) -> Result<Option<u16>, DecodeError> {
+    pub fn ushort(&mut self) -> Result<Option<u16>, DecodeError> {
         match self.value()? {
             None => Ok(None),
             Some(Value::Ushort(v)) => Ok(Some(v)),
@@ -476,7 +476,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    pub(crate) fn ubyte(&mut self) -> Result<Option<u8>, DecodeError> {
+    pub fn ubyte(&mut self) -> Result<Option<u8>, DecodeError> {
         match self.value()? {
             None => Ok(None),
             Some(Value::Ubyte(v)) => Ok(Some(v)),
@@ -487,7 +487,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    pub(crate) fn boolean(&mut self) -> Result<Option<bool>, DecodeError> {
+    pub fn boolean(&mut self) -> Result<Option<bool>, DecodeError> {
         match self.value()? {
             None => Ok(None),
             Some(Value::Bool(v)) => Ok(Some(v)),
@@ -498,7 +498,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    pub(crate) fn text(&mut self) -> Result<Option<String>, DecodeError> {
+    pub fn text(&mut self) -> Result<Option<String>, DecodeError> {
         match self.value()? {
             None => Ok(None),
             Some(Value::String(v) | Value::Symbol(v)) => Ok(Some(v)),

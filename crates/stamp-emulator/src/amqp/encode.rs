@@ -3,44 +3,44 @@
 //! Numbers take their full width: a frame's size is then known before its values are, and the
 //! fields can be patched in place.
 
-pub(crate) fn null(out: &mut Vec<u8>) {
+pub fn null(out: &mut Vec<u8>) {
     out.push(0x40);
 }
 
-pub(crate) fn boolean(out: &mut Vec<u8>, value: bool) {
+pub fn boolean(out: &mut Vec<u8>, value: bool) {
     out.push(if value { 0x41 } else { 0x42 });
 }
 
-pub(crate) fn ubyte(out: &mut Vec<u8>, value: u8) {
+pub fn ubyte(out: &mut Vec<u8>, value: u8) {
     out.extend_from_slice(&[0x50, value]);
 }
 
-pub(crate) fn ushort(out: &mut Vec<u8>, value: u16) {
+pub fn ushort(out: &mut Vec<u8>, value: u16) {
     out.push(0x60);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn uint(out: &mut Vec<u8>, value: u32) {
+pub fn uint(out: &mut Vec<u8>, value: u32) {
     out.push(0x70);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn ulong(out: &mut Vec<u8>, value: u64) {
+pub fn ulong(out: &mut Vec<u8>, value: u64) {
     out.push(0x80);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn int(out: &mut Vec<u8>, value: i32) {
+pub fn int(out: &mut Vec<u8>, value: i32) {
     out.push(0x71);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn long(out: &mut Vec<u8>, value: i64) {
+pub fn long(out: &mut Vec<u8>, value: i64) {
     out.push(0x81);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn timestamp(out: &mut Vec<u8>, value_ms: i64) {
+pub fn timestamp(out: &mut Vec<u8>, value_ms: i64) {
     out.push(0x83);
     out.extend_from_slice(&value_ms.to_be_bytes());
 }
@@ -59,20 +59,20 @@ fn variable(out: &mut Vec<u8>, short: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(crate) fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
     variable(out, 0xa0, bytes);
 }
 
-pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
+pub fn string(out: &mut Vec<u8>, text: &str) {
     variable(out, 0xa1, text.as_bytes());
 }
 
-pub(crate) fn symbol(out: &mut Vec<u8>, text: &str) {
+pub fn symbol(out: &mut Vec<u8>, text: &str) {
     variable(out, 0xa3, text.as_bytes());
 }
 
 /// An optional value: null when it is not there.
-pub(crate) fn or_null<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+pub fn or_null<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => put(out, value),
         None => null(out),
@@ -80,7 +80,7 @@ pub(crate) fn or_null<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&
 }
 
 /// The descriptor of a section or performative; all of AMQP's own fit one byte.
-pub(crate) fn descriptor(out: &mut Vec<u8>, code: u8) {
+pub fn descriptor(out: &mut Vec<u8>, code: u8) {
     out.extend_from_slice(&[0x00, 0x53, code]);
 }
 
@@ -95,22 +95,22 @@ fn compound(out: &mut Vec<u8>, code: u8, count: u32, fill: impl FnOnce(&mut Vec<
 }
 
 /// A list of `count` values, which `fill` writes.
-pub(crate) fn list(out: &mut Vec<u8>, count: u32, fill: impl FnOnce(&mut Vec<u8>)) {
+pub fn list(out: &mut Vec<u8>, count: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     compound(out, 0xd0, count, fill);
 }
 
 /// A map of `pairs` keys and values, which `fill` writes alternately.
-pub(crate) fn map(out: &mut Vec<u8>, pairs: u32, fill: impl FnOnce(&mut Vec<u8>)) {
+pub fn map(out: &mut Vec<u8>, pairs: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     compound(out, 0xd1, pairs * 2, fill);
 }
 
 /// An array of short symbols. Texts above 255 bytes are not for this.
-pub(crate) fn symbols(out: &mut Vec<u8>, texts: &[&str]) {
+pub fn symbols(out: &mut Vec<u8>, texts: &[&str]) {
     short_array(out, 0xa3, texts.iter().map(|t| t.as_bytes()));
 }
 
 /// An array of short strings. Texts above 255 bytes are not for this.
-pub(crate) fn strings(out: &mut Vec<u8>, texts: &[String]) {
+pub fn strings(out: &mut Vec<u8>, texts: &[String]) {
     short_array(out, 0xa1, texts.iter().map(|t| t.as_bytes()));
 }
 
@@ -127,7 +127,7 @@ fn short_array<'a>(out: &mut Vec<u8>, code: u8, texts: impl ExactSizeIterator<It
 }
 
 /// Writes a size over four bytes that were left for it.
-pub(crate) fn patch_size(out: &mut [u8], at: usize, size: usize) {
+pub fn patch_size(out: &mut [u8], at: usize, size: usize) {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
     out[at..at + 4].copy_from_slice(&size.to_be_bytes());
 }

@@ -5,30 +5,30 @@ use bytes::{Bytes, BytesMut};
 use super::encode;
 
 /// `AMQP` protocol 0, version 1.0.0.
-pub(crate) const AMQP_HEADER: [u8; 8] = *b"AMQP\x00\x01\x00\x00";
+pub const AMQP_HEADER: [u8; 8] = *b"AMQP\x00\x01\x00\x00";
 /// `AMQP` protocol 3 (SASL), version 1.0.0.
-pub(crate) const SASL_HEADER: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
+pub const SASL_HEADER: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
 
 const FRAME_HEADER_BYTES: usize = 8;
 
 /// Which protocol a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FrameKind {
+pub enum FrameKind {
     Amqp,
     Sasl,
 }
 
 /// One whole frame. An empty body is a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) kind: FrameKind,
-    pub(crate) channel: u16,
-    pub(crate) body: Bytes,
+pub struct Frame {
+    pub kind: FrameKind,
+    pub channel: u16,
+    pub body: Bytes,
 }
 
 /// Why the stream cannot be cut into frames. The connection has to end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
     #[error("a frame of {size} bytes is larger than the agreed {max}")]
     TooLarge { size: usize, max: usize },
     #[error("a frame's size is {0} bytes, less than its own header")]
@@ -38,7 +38,7 @@ pub(crate) enum FrameError {
 }
 
 /// Cuts the next whole frame from the front of `input`; `None` when more bytes are needed.
-pub(crate) fn cut(input: &mut BytesMut, frame_max: usize) -> Result<Option<Frame>, FrameError> {
+pub fn cut(input: &mut BytesMut, frame_max: usize) -> Result<Option<Frame>, FrameError> {
     let Some(header) = input.first_chunk::<FRAME_HEADER_BYTES>() else {
         return Ok(None);
     };
@@ -72,12 +72,7 @@ pub(crate) fn cut(input: &mut BytesMut, frame_max: usize) -> Result<Option<Frame
 }
 
 /// Writes one frame whose body `fill` writes.
-pub(crate) fn put(
-    out: &mut Vec<u8>,
-    kind: FrameKind,
-    channel: u16,
-    fill: impl FnOnce(&mut Vec<u8>),
-) {
+pub fn put(out: &mut Vec<u8>, kind: FrameKind, channel: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     let kind = match kind {
         FrameKind::Amqp => 0,
@@ -91,6 +86,6 @@ pub(crate) fn put(
 }
 
 /// Writes a heartbeat.
-pub(crate) fn put_empty(out: &mut Vec<u8>) {
+pub fn put_empty(out: &mut Vec<u8>) {
     put(out, FrameKind::Amqp, 0, |_| {});
 }

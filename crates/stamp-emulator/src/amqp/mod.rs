@@ -4,40 +4,40 @@
 //! every list must have its full length. Stored events go out as the bytes they were stored in. And
 //! bytes of an unknown peer must cost neither unbounded memory nor stack.
 
-pub(crate) mod decode;
-pub(crate) mod encode;
-pub(crate) mod frame;
-pub(crate) mod performative;
-pub(crate) mod serial;
+pub mod decode;
+pub mod encode;
+pub mod frame;
+pub mod performative;
+pub mod serial;
 
 /// Descriptor codes (AMQP 1.0 core, parts 2, 3 and 5).
-pub(crate) mod code {
-    pub(crate) const OPEN: u8 = 0x10;
-    pub(crate) const BEGIN: u8 = 0x11;
-    pub(crate) const ATTACH: u8 = 0x12;
-    pub(crate) const FLOW: u8 = 0x13;
-    pub(crate) const TRANSFER: u8 = 0x14;
-    pub(crate) const DISPOSITION: u8 = 0x15;
-    pub(crate) const DETACH: u8 = 0x16;
-    pub(crate) const END: u8 = 0x17;
-    pub(crate) const CLOSE: u8 = 0x18;
-    pub(crate) const ERROR: u8 = 0x1d;
-    pub(crate) const ACCEPTED: u8 = 0x24;
-    pub(crate) const REJECTED: u8 = 0x25;
-    pub(crate) const SOURCE: u8 = 0x28;
-    pub(crate) const TARGET: u8 = 0x29;
-    pub(crate) const SASL_MECHANISMS: u8 = 0x40;
-    pub(crate) const SASL_INIT: u8 = 0x41;
-    pub(crate) const SASL_OUTCOME: u8 = 0x44;
-    pub(crate) const HEADER: u8 = 0x70;
-    pub(crate) const DELIVERY_ANNOTATIONS: u8 = 0x71;
-    pub(crate) const MESSAGE_ANNOTATIONS: u8 = 0x72;
-    pub(crate) const PROPERTIES: u8 = 0x73;
-    pub(crate) const APPLICATION_PROPERTIES: u8 = 0x74;
-    pub(crate) const DATA: u8 = 0x75;
-    pub(crate) const SEQUENCE: u8 = 0x76;
-    pub(crate) const VALUE: u8 = 0x77;
-    pub(crate) const FOOTER: u8 = 0x78;
+pub mod code {
+    pub const OPEN: u8 = 0x10;
+    pub const BEGIN: u8 = 0x11;
+    pub const ATTACH: u8 = 0x12;
+    pub const FLOW: u8 = 0x13;
+    pub const TRANSFER: u8 = 0x14;
+    pub const DISPOSITION: u8 = 0x15;
+    pub const DETACH: u8 = 0x16;
+    pub const END: u8 = 0x17;
+    pub const CLOSE: u8 = 0x18;
+    pub const ERROR: u8 = 0x1d;
+    pub const ACCEPTED: u8 = 0x24;
+    pub const REJECTED: u8 = 0x25;
+    pub const SOURCE: u8 = 0x28;
+    pub const TARGET: u8 = 0x29;
+    pub const SASL_MECHANISMS: u8 = 0x40;
+    pub const SASL_INIT: u8 = 0x41;
+    pub const SASL_OUTCOME: u8 = 0x44;
+    pub const HEADER: u8 = 0x70;
+    pub const DELIVERY_ANNOTATIONS: u8 = 0x71;
+    pub const MESSAGE_ANNOTATIONS: u8 = 0x72;
+    pub const PROPERTIES: u8 = 0x73;
+    pub const APPLICATION_PROPERTIES: u8 = 0x74;
+    pub const DATA: u8 = 0x75;
+    pub const SEQUENCE: u8 = 0x76;
+    pub const VALUE: u8 = 0x77;
+    pub const FOOTER: u8 = 0x78;
 }
 
 /// A code no type has: what an unknown symbolic descriptor becomes.

@@ -10,13 +10,13 @@ use super::encode as put;
 
 /// An AMQP error: what a peer is told when something ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AmqpError {
-    pub(crate) condition: String,
-    pub(crate) description: String,
+pub struct AmqpError {
+    pub condition: String,
+    pub description: String,
 }
 
 impl AmqpError {
-    pub(crate) fn new(condition: &str, description: impl Into<String>) -> Self {
+    pub fn new(condition: &str, description: impl Into<String>) -> Self {
         Self {
             condition: condition.to_owned(),
             description: description.into(),
@@ -36,7 +36,7 @@ impl AmqpError {
 
 /// Which end of a link its sender is. On the wire `true` is the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     Sender,
     Receiver,
 }
@@ -54,11 +54,11 @@ impl Role {
 
 /// A source or target: what the emulator reads of it, and its bytes so that it can be echoed.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Terminus {
-    pub(crate) raw: Vec<u8>,
-    pub(crate) address: Option<String>,
+pub struct Terminus {
+    pub raw: Vec<u8>,
+    pub address: Option<String>,
     /// The filter set of a source, a map by filter name.
-    pub(crate) filter: Option<Value>,
+    pub filter: Option<Value>,
 }
 
 impl Terminus {
@@ -87,67 +87,67 @@ impl Terminus {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Open {
-    pub(crate) container_id: String,
-    pub(crate) frame_max: u32,
-    pub(crate) channel_max: u16,
-    pub(crate) idle_timeout_ms: Option<u32>,
+pub struct Open {
+    pub container_id: String,
+    pub frame_max: u32,
+    pub channel_max: u16,
+    pub idle_timeout_ms: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Begin {
-    pub(crate) next_outgoing_id: u32,
-    pub(crate) incoming_window: u32,
+pub struct Begin {
+    pub next_outgoing_id: u32,
+    pub incoming_window: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Attach {
-    pub(crate) name: String,
-    pub(crate) handle: u32,
-    pub(crate) role: Role,
+pub struct Attach {
+    pub name: String,
+    pub handle: u32,
+    pub role: Role,
     /// 0 unsettled, 1 settled, 2 mixed.
-    pub(crate) snd_settle_mode: u8,
-    pub(crate) source: Option<Terminus>,
-    pub(crate) target: Option<Terminus>,
-    pub(crate) initial_delivery_count: Option<u32>,
-    pub(crate) properties: Option<Value>,
+    pub snd_settle_mode: u8,
+    pub source: Option<Terminus>,
+    pub target: Option<Terminus>,
+    pub initial_delivery_count: Option<u32>,
+    pub properties: Option<Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Flow {
-    pub(crate) next_incoming_id: Option<u32>,
-    pub(crate) incoming_window: u32,
-    pub(crate) next_outgoing_id: u32,
-    pub(crate) outgoing_window: u32,
-    pub(crate) handle: Option<u32>,
-    pub(crate) delivery_count: Option<u32>,
-    pub(crate) link_credit: Option<u32>,
-    pub(crate) available: Option<u32>,
-    pub(crate) drain: bool,
-    pub(crate) echo: bool,
+pub struct Flow {
+    pub next_incoming_id: Option<u32>,
+    pub incoming_window: u32,
+    pub next_outgoing_id: u32,
+    pub outgoing_window: u32,
+    pub handle: Option<u32>,
+    pub delivery_count: Option<u32>,
+    pub link_credit: Option<u32>,
+    pub available: Option<u32>,
+    pub drain: bool,
+    pub echo: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Transfer {
-    pub(crate) handle: u32,
-    pub(crate) delivery_id: Option<u32>,
-    pub(crate) message_format: Option<u32>,
-    pub(crate) settled: Option<bool>,
-    pub(crate) more: bool,
-    pub(crate) aborted: bool,
-    pub(crate) payload: Bytes,
+pub struct Transfer {
+    pub handle: u32,
+    pub delivery_id: Option<u32>,
+    pub message_format: Option<u32>,
+    pub settled: Option<bool>,
+    pub more: bool,
+    pub aborted: bool,
+    pub payload: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Disposition {
-    pub(crate) role: Role,
-    pub(crate) first: u32,
-    pub(crate) last: u32,
-    pub(crate) settled: bool,
+pub struct Disposition {
+    pub role: Role,
+    pub first: u32,
+    pub last: u32,
+    pub settled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Performative {
+pub enum Performative {
     Open(Open),
     Begin(Begin),
     Attach(Box<Attach>),
@@ -165,7 +165,7 @@ pub(crate) enum Performative {
 }
 
 /// Reads one frame's body.
-pub(crate) fn read(body: &Bytes) -> Result<Performative, DecodeError> {
+pub fn read(body: &Bytes) -> Result<Performative, DecodeError> {
     let mut reader = Reader::new(body);
     let descriptor = reader.descriptor()?;
     let mut items = reader.list()?;
@@ -297,7 +297,7 @@ fn read_disposition(items: &mut Items<'_>) -> Result<Disposition, DecodeError> {
 }
 
 /// `open` with ten fields.
-pub(crate) fn put_open(out: &mut Vec<u8>, open: &Open) {
+pub fn put_open(out: &mut Vec<u8>, open: &Open) {
     put::descriptor(out, code::OPEN);
     put::list(out, 10, |out| {
         put::string(out, &open.container_id);
@@ -310,7 +310,7 @@ pub(crate) fn put_open(out: &mut Vec<u8>, open: &Open) {
 }
 
 /// `begin` with eight fields. `handle_max` differs from the default on purpose: see the module.
-pub(crate) fn put_begin(out: &mut Vec<u8>, remote_channel: u16, window: u32, handle_max: u32) {
+pub fn put_begin(out: &mut Vec<u8>, remote_channel: u16, window: u32, handle_max: u32) {
     put::descriptor(out, code::BEGIN);
     put::list(out, 8, |out| {
         put::ushort(out, remote_channel);
@@ -324,7 +324,7 @@ pub(crate) fn put_begin(out: &mut Vec<u8>, remote_channel: u16, window: u32, han
 
 /// The answer to `attach`, with fourteen fields: same name and handle, the other role, source and
 /// target as they came.
-pub(crate) fn put_attach(out: &mut Vec<u8>, asked: &Attach, message_bytes_max: u64) {
+pub fn put_attach(out: &mut Vec<u8>, asked: &Attach, message_bytes_max: u64) {
     put::descriptor(out, code::ATTACH);
     put::list(out, 14, |out| {
         put::string(out, &asked.name);
@@ -351,7 +351,7 @@ pub(crate) fn put_attach(out: &mut Vec<u8>, asked: &Attach, message_bytes_max: u
 }
 
 /// `flow` with eleven fields.
-pub(crate) fn put_flow(out: &mut Vec<u8>, flow: &Flow) {
+pub fn put_flow(out: &mut Vec<u8>, flow: &Flow) {
     put::descriptor(out, code::FLOW);
     put::list(out, 11, |out| {
         put::or_null(out, flow.next_incoming_id, put::uint);
@@ -370,13 +370,13 @@ pub(crate) fn put_flow(out: &mut Vec<u8>, flow: &Flow) {
 
 /// What became of deliveries.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Accepted,
     Rejected(AmqpError),
 }
 
 /// A settled `disposition` with six fields.
-pub(crate) fn put_disposition(
+pub fn put_disposition(
     out: &mut Vec<u8>,
     role: Role,
     (first, last): (u32, u32),
@@ -403,7 +403,7 @@ pub(crate) fn put_disposition(
 }
 
 /// `detach` with three fields.
-pub(crate) fn put_detach(out: &mut Vec<u8>, handle: u32, closed: bool, error: Option<&AmqpError>) {
+pub fn put_detach(out: &mut Vec<u8>, handle: u32, closed: bool, error: Option<&AmqpError>) {
     put::descriptor(out, code::DETACH);
     put::list(out, 3, |out| {
         put::uint(out, handle);
@@ -413,7 +413,7 @@ pub(crate) fn put_detach(out: &mut Vec<u8>, handle: u32, closed: bool, error: Op
 }
 
 /// `end` with its one field.
-pub(crate) fn put_end(out: &mut Vec<u8>, error: Option<&AmqpError>) {
+pub fn put_end(out: &mut Vec<u8>, error: Option<&AmqpError>) {
     put::descriptor(out, code::END);
     put::list(out, 1, |out| {
         put::or_null(out, error, |out, error| error.put(out))
@@ -421,7 +421,7 @@ pub(crate) fn put_end(out: &mut Vec<u8>, error: Option<&AmqpError>) {
 }
 
 /// `close` with its one field.
-pub(crate) fn put_close(out: &mut Vec<u8>, error: Option<&AmqpError>) {
+pub fn put_close(out: &mut Vec<u8>, error: Option<&AmqpError>) {
     put::descriptor(out, code::CLOSE);
     put::list(out, 1, |out| {
         put::or_null(out, error, |out, error| error.put(out))
@@ -429,13 +429,13 @@ pub(crate) fn put_close(out: &mut Vec<u8>, error: Option<&AmqpError>) {
 }
 
 /// The SASL mechanisms on offer.
-pub(crate) fn put_sasl_mechanisms(out: &mut Vec<u8>, mechanisms: &[&str]) {
+pub fn put_sasl_mechanisms(out: &mut Vec<u8>, mechanisms: &[&str]) {
     put::descriptor(out, code::SASL_MECHANISMS);
     put::list(out, 1, |out| put::symbols(out, mechanisms));
 }
 
 /// The SASL outcome: 0 ok, 1 refused.
-pub(crate) fn put_sasl_outcome(out: &mut Vec<u8>, outcome: u8) {
+pub fn put_sasl_outcome(out: &mut Vec<u8>, outcome: u8) {
     put::descriptor(out, code::SASL_OUTCOME);
     put::list(out, 2, |out| {
         put::ubyte(out, outcome);

@@ -4,7 +4,7 @@
 ///
 /// `seen` and `credit` are what the receiver said: it had counted `seen` deliveries when it granted
 /// `credit` more. `sent` is the sender's own count. Deliveries in flight use up the grant.
-pub(crate) fn link_credit(seen: u32, credit: u32, sent: u32) -> u32 {
+pub fn link_credit(seen: u32, credit: u32, sent: u32) -> u32 {
     credit.saturating_sub(sent.wrapping_sub(seen))
 }
 
@@ -12,7 +12,7 @@ pub(crate) fn link_credit(seen: u32, credit: u32, sent: u32) -> u32 {
 ///
 /// The peer expects `next_incoming` and takes `window` frames from there; `next_outgoing` is the
 /// sender's own next id.
-pub(crate) fn session_window(next_incoming: u32, window: u32, next_outgoing: u32) -> u32 {
+pub fn session_window(next_incoming: u32, window: u32, next_outgoing: u32) -> u32 {
     window.saturating_sub(next_outgoing.wrapping_sub(next_incoming))
 }
 

@@ -8,17 +8,23 @@ const SELECTOR: &str = "apache.org:selector-filter:string";
 
 /// A position and whether the event at it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bound {
-    pub(crate) value: i64,
-    pub(crate) inclusive: bool,
+pub struct Bound {
+    /// Where.
+    pub value: i64,
+    /// Whether the event at it is wanted.
+    pub inclusive: bool,
 }
 
 /// Where a receiver starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Position {
+pub enum Position {
+    /// At the oldest event that is there.
     Earliest,
+    /// After the newest event.
     Latest,
+    /// By sequence number.
     Sequence(Bound),
+    /// By offset.
     Offset(Bound),
     /// Milliseconds since 1970.
     EnqueuedMs(Bound),
@@ -27,7 +33,7 @@ pub(crate) enum Position {
 /// A filter that Event Hubs does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("The filter '{0}' is not a valid amqp filter for EventHub entities")]
-pub(crate) struct BadFilter(String);
+pub struct BadFilter(String);
 
 impl BadFilter {
     fn new(text: &str) -> Self {
@@ -53,7 +59,10 @@ pub(crate) fn position(filters: Option<&Value>) -> Result<Position, BadFilter> {
 
 /// Parses `amqp.annotation.x-opt-{offset|sequence-number|enqueued-time} {>|>=} value`, the value
 /// quoted or not.
-pub(crate) fn parse(text: &str) -> Result<Position, BadFilter> {
+///
+/// # Errors
+/// [`BadFilter`] with the text when it is anything else.
+pub fn parse(text: &str) -> Result<Position, BadFilter> {
     let bad = || BadFilter::new(text);
     let rest = text
         .trim()

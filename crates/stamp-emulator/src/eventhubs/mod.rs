@@ -11,6 +11,7 @@ mod hub;
 mod key;
 mod log;
 mod message;
+mod offline;
 mod readers;
 mod server;
 mod signal;
@@ -19,7 +20,9 @@ pub use config::{Clock, EmulatorConfig, HubConfig, Limits, Retention, wall_clock
 pub use counters::Counters;
 pub use error::EmulatorError;
 pub use faults::{Faults, Refusal};
+pub use filter::{Bound, Position, parse as parse_selector};
 pub use hub::Hub;
 pub use log::Published;
 pub use message::OutgoingEvent;
+pub use offline::{Offline, OfflineConnection};
 pub use server::{EventHubsEmulator, serve};

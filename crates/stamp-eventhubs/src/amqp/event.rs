@@ -17,9 +17,9 @@ pub const UNDECODABLE_PROPERTY: &str = "stampworks-undecodable";
 
 /// What must be there for an event to have a position, and is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Missing {
+pub struct Missing {
     /// Name of the message annotation.
-    pub(crate) annotation: &'static str,
+    pub annotation: &'static str,
 }
 
 /// The annotations of a message.
@@ -33,9 +33,10 @@ struct Annotations {
 
 /// Reads one delivered message. The event shares the buffer of `encoded`.
 ///
-/// Fails only when the sequence number or the enqueued time is missing or not a number: such an
-/// event has no place in the partition, and the peer is not Event Hubs.
-pub(crate) fn read_event(encoded: &Bytes) -> Result<Event, Missing> {
+/// # Errors
+/// [`Missing`] only when the sequence number or the enqueued time is missing or not a number: such
+/// an event has no place in the partition, and the peer is not Event Hubs.
+pub fn read_event(encoded: &Bytes) -> Result<Event, Missing> {
     let message = Message::parse(encoded);
     let mut malformed = message.malformed;
     let found = read_annotations(&message, encoded, &mut malformed);

@@ -30,7 +30,7 @@ const TRANSFER: [(&str, u64); 1] = [("amqp:transfer:list", 0x14)];
 
 /// Payloads of one connection that the engine has announced or will announce.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     slots: Mutex<Slots>,
 }
 
@@ -45,7 +45,7 @@ struct Slots {
 impl Inbox {
     /// An inbox for at most `slots_max` payloads at a time. More means that the peer sends more
     /// than it has credit for, and ends the connection.
-    pub(crate) fn new(slots_max: usize) -> Arc<Self> {
+    pub fn new(slots_max: usize) -> Arc<Self> {
         Arc::new(Self {
             slots: Mutex::new(Slots {
                 payloads: Vec::new(),
@@ -57,7 +57,7 @@ impl Inbox {
     }
 
     /// Takes a payload out of its slot.
-    pub(crate) fn take(&self, slot: u32) -> Option<Bytes> {
+    pub fn take(&self, slot: u32) -> Option<Bytes> {
         let mut slots = self.lock();
         let payload = slots.payloads.get_mut(slot as usize)?.take()?;
         slots.free.push(slot);
@@ -71,7 +71,7 @@ impl Inbox {
     }
 
     /// How the stream ended, when it has.
-    pub(crate) fn ended(&self) -> Option<String> {
+    pub fn ended(&self) -> Option<String> {
         self.lock().ended.clone()
     }
 
@@ -104,7 +104,7 @@ impl Slots {
 
 /// A stream whose read side is tapped. Writing goes through unchanged.
 #[derive(Debug)]
-pub(crate) struct Tap<S> {
+pub struct Tap<S> {
     stream: S,
     inbox: Arc<Inbox>,
     frame_bytes_max: usize,
@@ -117,7 +117,7 @@ pub(crate) struct Tap<S> {
 
 impl<S> Tap<S> {
     /// Taps `stream`. `frame_bytes_max` is what the peer was told in `open`.
-    pub(crate) fn new(stream: S, inbox: Arc<Inbox>, frame_bytes_max: usize) -> Self {
+    pub fn new(stream: S, inbox: Arc<Inbox>, frame_bytes_max: usize) -> Self {
         Self {
             stream,
             inbox,

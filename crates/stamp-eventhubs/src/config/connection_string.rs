@@ -39,7 +39,7 @@ pub(crate) enum Credential {
 
 /// A parsed connection string.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConnectionString {
+pub struct ConnectionString {
     pub(crate) endpoint: Endpoint,
     pub(crate) credential: Credential,
     /// `EntityPath`
@@ -51,8 +51,11 @@ pub(crate) struct ConnectionString {
 impl ConnectionString {
     /// Parses `Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=...[;EntityPath=...]`.
     /// Keys are compared without regard to case and unknown ones are passed over, as the clients
-    /// of Azure do. Errors name `config_key` and the part, never the text.
-    pub(crate) fn parse(config_key: &'static str, text: &str) -> Result<Self, HubError> {
+    /// of Azure do.
+    ///
+    /// # Errors
+    /// [`HubError::BadConfig`] names `config_key` and the part, never the text.
+    pub fn parse(config_key: &'static str, text: &str) -> Result<Self, HubError> {
         let mut endpoint = None;
         let (mut key_name, mut key, mut signature, mut hub) = (None, None, None, None);
         let mut emulator = false;

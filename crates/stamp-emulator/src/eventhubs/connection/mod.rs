@@ -2,7 +2,7 @@
 
 mod attach;
 mod egress;
-mod engine;
+pub(super) mod engine;
 mod link;
 mod links;
 mod request;

@@ -4,6 +4,7 @@
 
 mod delivery;
 mod gaps;
+mod neighbours;
 mod ownership;
 mod recovery;
 mod start;

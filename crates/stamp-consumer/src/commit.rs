@@ -10,8 +10,10 @@ use stamp_lake::{DataFile, EncodedFile, LakeError, Snapshot, Table};
 use stamp_model::{AppId, Mark, PartitionId, START, Sequences};
 use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
 use stamp_telemetry::{CommitOutcome, Metrics};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::turns::{Party, Turns};
 
 /// Most batches in one commit; the rest go into the next.
 const JOBS_MAX: usize = 256;
@@ -133,7 +135,7 @@ pub(crate) struct Committer {
     name: &'static str,
     table: Table,
     peer: Peer,
-    cpu: Arc<Semaphore>,
+    cpu: (Arc<Turns>, Party),
     metrics: Metrics,
     queue: Mutex<Vec<Waiting>>,
     /// Held by whoever leads; keeps the snapshot of the last commit, which is where the next one
@@ -142,13 +144,14 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// A committer for `table`, called `name` in metrics; encoding takes a permit of `cpu`.
+    /// A committer for `table`, called `name` in metrics; encoding takes a permit of `cpu` when it
+    /// is the party's turn.
     #[must_use]
     pub(crate) fn new(
         name: &'static str,
         table: Table,
         peer: Peer,
-        cpu: Arc<Semaphore>,
+        cpu: (Arc<Turns>, Party),
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -381,10 +384,9 @@ impl Committer {
             table: self.table.url().to_string(),
             detail,
         };
-        let permit = self
-            .cpu
-            .clone()
-            .acquire_owned()
+        let (turns, party) = &self.cpu;
+        let permit = turns
+            .acquire(*party)
             .await
             .map_err(|e| broken(e.to_string()))?;
         let encode = job.encode.clone();

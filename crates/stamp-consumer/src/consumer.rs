@@ -1,7 +1,7 @@
 //! The service of one stamp: opens hub and tables, runs a worker a partition, stops cleanly.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use stamp_eventhubs::{EventHub, HubError, HubProperties};
 use stamp_lake::{Lake, LakeError, Table};
@@ -22,8 +22,10 @@ use crate::flush::Sink;
 use crate::memory::MemoryAccount;
 use crate::ownership::Holding;
 use crate::progress::Progress;
+use crate::quota::Meter;
 use crate::replica::Replica;
-use crate::shared::{Shared, Tenant};
+use crate::shared::{Owned, Shared, Tenant};
+use crate::turns::{Party, STAMP, Turns};
 use crate::worker::{PartitionWorker, WorkerError};
 
 /// A tenant with everything that its configuration names read and checked.
@@ -199,13 +201,13 @@ impl<H: EventHub> Consumer<H> {
             .map_err(ConsumerError::Hub)?;
         probe(&store_peer, "the stamp", &parts.lake, stop).await?;
         let partitions = share(config, &properties)?;
-        let cpu = Arc::new(Semaphore::new(encoders(config)));
-        let committer = |name: &'static str, table: &Table, peer: &Peer| {
+        let cpu = Turns::new(encoders(config));
+        let committer = |name: &'static str, table: &Table, peer: &Peer, party: Party| {
             Committer::new(
                 name,
                 table.clone(),
                 peer.clone(),
-                cpu.clone(),
+                (cpu.clone(), party),
                 parts.metrics.clone(),
             )
         };
@@ -216,14 +218,16 @@ impl<H: EventHub> Consumer<H> {
             // A breaker and a budget of its own: one tenant's broken store opens nobody else's.
             let name = format!("store.{}", plan.id);
             let peer = peer(name, &config.resilience.store, 100 + index as u64)?;
-            tenants.push(tenant(plan, &peer, windows, &committer));
+            let commit_to = |name, table: &Table, peer: &Peer| committer(name, table, peer, index);
+            tenants.push(tenant(plan, &peer, windows, &commit_to));
         }
         let own = parts.lake.stamp();
         let (quarantine, gaps) = (own.quarantine(), own.gaps());
         let stamp_sink = Arc::new(Sink::Stamp {
-            quarantine: committer("quarantine", &quarantine, &store_peer),
-            gaps: committer("gaps", &gaps, &store_peer),
+            quarantine: committer("quarantine", &quarantine, &store_peer, STAMP),
+            gaps: committer("gaps", &gaps, &store_peer, STAMP),
         });
+        let owned = Owned::new(partitions.len(), properties.partitions.len());
         let HubProperties { identity, .. } = properties;
         let buffer_max = usize::try_from(config.consumer.buffer_max.as_u64()).unwrap_or(usize::MAX);
         parts.metrics.buffer_limit(buffer_max as u64);
@@ -256,6 +260,8 @@ impl<H: EventHub> Consumer<H> {
                 hub: parts.hub,
                 config: config.consumer.clone(),
                 partitions,
+                owned,
+                meters: meters(config, &parts.tenants),
                 start_spread: config.resilience.start_spread,
                 windows,
                 directory,
@@ -332,6 +338,18 @@ fn encoders(config: &ConsumerConfig) -> usize {
     cores
         .min(usize::try_from(paid).unwrap_or(usize::MAX))
         .max(1)
+}
+
+/// The meters of the tenants that have a quota, in the order of the plans.
+fn meters(config: &ConsumerConfig, plans: &[TenantPlan]) -> Vec<Option<Mutex<Meter>>> {
+    let meter = |plan: &TenantPlan| {
+        let tenant = config.tenants.iter().find(|tenant| tenant.id == plan.id)?;
+        tenant
+            .quota
+            .clone()
+            .map(|quota| Mutex::new(Meter::new(quota)))
+    };
+    plans.iter().map(meter).collect()
 }
 
 fn tenant(

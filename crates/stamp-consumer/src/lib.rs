@@ -17,6 +17,7 @@ mod flush;
 mod memory;
 mod ownership;
 mod progress;
+mod quota;
 mod raw;
 mod reader;
 mod recover;
@@ -25,12 +26,13 @@ mod replica;
 mod shared;
 mod start;
 mod tally;
+mod turns;
 mod worker;
 
 pub use commit::CommitError;
 pub use config::{
-    ConsumerConfig, GapPolicy, LogFormat, OwnershipConfig, ReadConfig, ResilienceConfig,
-    RollupConfig, StartPolicy, TelemetryConfig, TenancyConfig, TenantConfig,
+    ConsumerConfig, GapPolicy, LogFormat, OwnershipConfig, QuotaConfig, ReadConfig,
+    ResilienceConfig, RollupConfig, StartPolicy, TelemetryConfig, TenancyConfig, TenantConfig,
 };
 pub use consumer::{
     Clock, Consumer, ConsumerError, Parts, TenantPlan, check_directory, plan_tenants, wall_clock,

@@ -19,7 +19,6 @@ use stamp_lake::{Checkpoints, Columns, Filter, Lake, LakeError, RowReader, Table
 use stamp_model::{AppId, HubIdentity, PartitionId, StampId, TenantId};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
 use stamp_telemetry::Metrics;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::CommitFailure;
@@ -27,6 +26,7 @@ use crate::config::ConsumerConfig;
 use crate::consumer::{Clock, TenantPlan, directory};
 use crate::directory::{Directory, TenantIndex};
 use crate::error::ConfigError;
+use crate::turns::Turns;
 
 use judge::{Judge, Verdict};
 use kept::{KEPT_COLUMNS, Kept};
@@ -207,7 +207,7 @@ impl Replay {
                 ConfigError::value(format!("resilience.{name}"), cause.to_string())
             })
         };
-        let cpu = Arc::new(Semaphore::new(1));
+        let cpu = Turns::new(1);
         let windows = config.windows()?;
         let mut targets = Vec::with_capacity(parts.tenants.len());
         for (index, plan) in parts.tenants.iter().enumerate() {

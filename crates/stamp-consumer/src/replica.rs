@@ -109,6 +109,7 @@ impl<H: EventHub> Replica<H> {
             self.running.insert(partition, token);
             self.workers.spawn(async move { (partition, worker.await) });
         }
+        self.shared.owned.set(self.running.len());
         self.holding = Some(holding);
     }
 
@@ -119,6 +120,7 @@ impl<H: EventHub> Replica<H> {
             Err(error) => return Some(ConsumerError::Panicked(error.to_string())),
         };
         self.running.remove(&partition);
+        self.shared.owned.set(self.running.len());
         self.shared.metrics.partition_left(partition);
         match outcome {
             Ok(()) => None,

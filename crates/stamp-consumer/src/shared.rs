@@ -1,12 +1,13 @@
 //! What all partitions of one process share: the hub, the tables, the limits, the peers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stamp_eventhubs::{EventHub, PartitionProperties, StartPosition};
 use stamp_lake::{Checkpoint, Checkpoints, LakeError, Table};
-use stamp_model::{AppId, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
+use stamp_model::{AppId, Event, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
 use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
@@ -18,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{Flying, Position};
 use crate::config::ReadConfig;
 use crate::consumer::Clock;
-use crate::directory::Directory;
+use crate::directory::{Directory, TenantIndex};
 use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
 use crate::progress::Progress;
+use crate::quota::{Excess, Load, Meter, Share};
 use crate::start::Marks;
 use crate::worker::LaneId;
 
@@ -40,6 +42,33 @@ pub(crate) struct Tenant {
     pub(crate) rolling_forward: Semaphore,
 }
 
+/// How many of the hub's partitions this process reads.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    now: AtomicUsize,
+    all: usize,
+}
+
+impl Owned {
+    pub(crate) fn new(now: usize, all: usize) -> Self {
+        Self {
+            now: AtomicUsize::new(now),
+            all,
+        }
+    }
+
+    pub(crate) fn set(&self, now: usize) {
+        self.now.store(now, Ordering::Relaxed);
+    }
+
+    fn share(&self) -> Share {
+        Share {
+            part: self.now.load(Ordering::Relaxed),
+            of: self.all,
+        }
+    }
+}
+
 /// Shared by the workers of a process.
 pub(crate) struct Shared<H> {
     pub(crate) stamp: StampId,
@@ -47,6 +76,9 @@ pub(crate) struct Shared<H> {
     pub(crate) hub: H,
     pub(crate) config: ReadConfig,
     pub(crate) partitions: Vec<PartitionId>,
+    pub(crate) owned: Owned,
+    /// By tenant, where it has a quota.
+    pub(crate) meters: Vec<Option<Mutex<Meter>>>,
     pub(crate) tenant_buffer_max: usize,
     pub(crate) start_spread: Duration,
     pub(crate) windows: Windows,
@@ -79,6 +111,24 @@ impl<H: EventHub> Shared<H> {
             LaneId::Tenant(tenant) => self.tenants[tenant].id.as_str(),
             LaneId::Stamp => "-",
         }
+    }
+
+    /// Which of its tenant's quotas an event would be over; counts nothing.
+    pub(crate) fn excess(&self, tenant: TenantIndex, event: &Event) -> Option<Excess> {
+        self.meter(tenant)?.excess(load(event), self.owned.share())
+    }
+
+    /// Counts an event against its tenant's quota, or says which one it is over.
+    pub(crate) fn admit(&self, tenant: TenantIndex, event: &Event) -> Result<(), Excess> {
+        match self.meter(tenant) {
+            Some(mut meter) => meter.admit(load(event), self.owned.share()),
+            None => Ok(()),
+        }
+    }
+
+    fn meter(&self, tenant: TenantIndex) -> Option<MutexGuard<'_, Meter>> {
+        let meter = self.meters[tenant].as_ref()?;
+        Some(meter.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where to read on after the last event that was taken.
@@ -266,6 +316,14 @@ impl<H: EventHub> Shared<H> {
         });
         self.metrics.unflushed(partition, ages);
         self.metrics.buffered(self.account.held() as u64);
+    }
+}
+
+fn load(event: &Event) -> Load<'_> {
+    Load {
+        enqueued_at_us: event.enqueued_at_us,
+        device_id: event.hub.device_id.as_deref().unwrap_or_default(),
+        bytes: event.body.len() as u64,
     }
 }
 

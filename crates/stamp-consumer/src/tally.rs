@@ -7,6 +7,7 @@ use stamp_schema::RejectionCode;
 use stamp_telemetry::Metrics;
 
 use crate::directory::TenantIndex;
+use crate::quota::Excess;
 use crate::worker::LaneId;
 
 #[derive(Debug, Default)]
@@ -32,6 +33,7 @@ pub(crate) struct Tally {
     tenants: BTreeMap<TenantIndex, TenantTally>,
     rejected: BTreeMap<(TenantIndex, RejectionCode), u64>,
     quarantined: BTreeMap<(Option<TenantIndex>, QuarantineReason), u64>,
+    over_quota: BTreeMap<(TenantIndex, Excess), u64>,
     notifications: Vec<MessageSource>,
     touched: BTreeSet<LaneId>,
 }
@@ -61,6 +63,11 @@ impl Tally {
     pub(crate) fn quarantined(&mut self, tenant: Option<TenantIndex>, reason: QuarantineReason) {
         self.touched.insert(LaneId::Stamp);
         *self.quarantined.entry((tenant, reason)).or_default() += 1;
+    }
+
+    /// Says which quota; the event counts as quarantined besides.
+    pub(crate) fn over_quota(&mut self, tenant: TenantIndex, excess: Excess) {
+        *self.over_quota.entry((tenant, excess)).or_default() += 1;
     }
 
     pub(crate) fn touch(&mut self, lane: LaneId) {
@@ -97,6 +104,7 @@ impl Tally {
             tenants: readings,
             rejected,
             quarantined,
+            over_quota,
             notifications,
             ..
         } = std::mem::take(self);
@@ -112,6 +120,9 @@ impl Tally {
         }
         for ((tenant, reason), count) in quarantined {
             metrics.quarantined(tenant.map(|tenant| &tenants[tenant]), reason, count);
+        }
+        for ((tenant, excess), count) in over_quota {
+            metrics.over_quota(&tenants[tenant], excess.label(), count);
         }
         for source in notifications {
             metrics.notifications(&source, 1);

@@ -110,6 +110,7 @@ struct Inner {
     events: IntCounterVec,
     rejected: IntCounterVec,
     quarantined: IntCounterVec,
+    over_quota: IntCounterVec,
     duplicate_rows_dropped: IntCounterVec,
     late_rows: IntCounterVec,
     clock_suspect_rows: IntCounterVec,
@@ -154,6 +155,7 @@ impl Metrics {
             events: registration.counters(&catalogue::EVENTS)?,
             rejected: registration.counters(&catalogue::REJECTED_EVENTS)?,
             quarantined: registration.counters(&catalogue::QUARANTINED_EVENTS)?,
+            over_quota: registration.counters(&catalogue::OVER_QUOTA_EVENTS)?,
             duplicate_rows_dropped: registration.counters(&catalogue::DUPLICATE_ROWS_DROPPED)?,
             late_rows: registration.counters(&catalogue::LATE_ROWS)?,
             clock_suspect_rows: registration.counters(&catalogue::CLOCK_SUSPECT_ROWS)?,
@@ -233,6 +235,13 @@ impl Metrics {
             events,
         );
         self.count(&self.0.quarantined, &[reason.code()], events);
+    }
+
+    /// Events that went to quarantine because their tenant was over a quota: `events`, `bytes` or
+    /// `devices`. They count as quarantined besides.
+    pub fn over_quota(&self, tenant: &TenantId, quota: &'static str, events: u64) {
+        let tenant = self.0.tenants.label(Some(tenant));
+        self.count(&self.0.over_quota, &[&tenant, quota], events);
     }
 
     /// Rows that a table's mark said it has, and that were not written again.

@@ -103,6 +103,7 @@ fn everything(metrics: &Metrics, retry: &RetryMetrics) {
     metrics.readings(&acme, 9);
     metrics.rejected(&acme, "out_of_range", 1);
     metrics.quarantined(None, QuarantineReason::UnknownTenant, 1);
+    metrics.over_quota(&acme, "devices", 1);
     metrics.redelivered(partition(0), 1);
     metrics.checkpoint_unusable(partition(0), "lost");
     metrics.dropped_by_mark("readings", 1);

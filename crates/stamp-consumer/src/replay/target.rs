@@ -14,7 +14,6 @@ use stamp_resilience::{Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
 use stamp_telemetry::Metrics;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::kept::{Kept, Key, Outcome, partition};
@@ -23,6 +22,7 @@ use super::{ReplayError, ReplaySource, at, store};
 use crate::CommitError;
 use crate::commit::{Committer, Encode, Job, Settled};
 use crate::consumer::{Clock, TenantPlan};
+use crate::turns::Turns;
 
 /// Most events that are carried out together. With the largest messages that IoT Hub takes this is
 /// 256 MiB; with usual ones a megabyte.
@@ -69,7 +69,7 @@ impl Target {
         quarantine: Table,
         peer: Peer,
         windows: Windows,
-        cpu: &Arc<Semaphore>,
+        cpu: &Arc<Turns>,
         metrics: &Metrics,
         clock: Clock,
     ) -> Self {
@@ -81,7 +81,7 @@ impl Target {
                 name,
                 table.clone(),
                 peer.clone(),
-                cpu.clone(),
+                (cpu.clone(), 0),
                 metrics.clone(),
             )
         };

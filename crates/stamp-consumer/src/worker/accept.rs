@@ -81,7 +81,7 @@ impl<H: EventHub> PartitionWorker<H> {
             self.tally.settled += 1;
         } else {
             match self.shared.directory.route(&event) {
-                Route::Tenant(tenant) => match self.room(tenant, event.sequence) {
+                Route::Tenant(tenant) => match self.room(tenant, &event) {
                     Room::Free => self.place(tenant, &event, None),
                     Room::Unknown => self.hold(tenant, &event),
                     Room::Full => return Ok(Some(event)),
@@ -106,7 +106,7 @@ impl<H: EventHub> PartitionWorker<H> {
         Ok(None)
     }
 
-    fn room(&self, tenant: TenantIndex, sequence: i64) -> Room {
+    fn room(&self, tenant: TenantIndex, event: &Event) -> Room {
         let Some(lane) = self.lanes.get(&LaneId::Tenant(tenant)) else {
             return Room::Free;
         };
@@ -114,10 +114,14 @@ impl<H: EventHub> PartitionWorker<H> {
         let Some((since, given_up)) = lane.full(self.shared.tenant_buffer_max) else {
             return if asking { Room::Unknown } else { Room::Free };
         };
+        if !asking && self.shared.excess(tenant, event).is_some() {
+            // It goes to quarantine, and a flood must not make the others wait.
+            return Room::Free;
+        }
         let stalled = given_up > 0 || since.elapsed() > self.shared.config.tenant_stall_max;
         // An event that an earlier run may have written to the tenant's tables must not go to
         // quarantine too: it waits until the tables have been asked.
-        if stalled && (!asking || sequence > self.fresh_above) {
+        if stalled && (!asking || event.sequence > self.fresh_above) {
             Room::Overflow
         } else {
             Room::Full
@@ -141,6 +145,12 @@ impl<H: EventHub> PartitionWorker<H> {
             let id = self.shared.directory.tenants()[tenant].to_string();
             let detail = format!("the readings of {id} are complete up to {behind}");
             let reason = QuarantineReason::BehindMark;
+            self.quarantine(event, Some(tenant), reason, (detail, Some(id)), before);
+        } else if let Err(excess) = self.shared.admit(tenant, event) {
+            self.tally.over_quota(tenant, excess);
+            let id = self.shared.directory.tenants()[tenant].to_string();
+            let detail = format!("over the quota of {} of {id}", excess.label());
+            let reason = QuarantineReason::OverQuota;
             self.quarantine(event, Some(tenant), reason, (detail, Some(id)), before);
         } else {
             self.take(tenant, event, before);

@@ -31,7 +31,7 @@ required = true
 max = 1000.0
 "#;
 
-pub(crate) const TENANTS: [&str; 2] = ["alpha", "beta"];
+pub(crate) const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// Position of an event in a table, with the number of its rows.
 pub(crate) type Rows = BTreeMap<(i64, i64), u64>;
@@ -80,7 +80,9 @@ pub(crate) struct Stamp {
     /// Of every tenant.
     pub(crate) schema: &'static str,
     /// Device entries, in the order of [`TENANTS`].
-    pub(crate) devices: [Vec<&'static str>; 2],
+    pub(crate) devices: [Vec<&'static str>; 3],
+    /// Of `beta`, as in the configuration file.
+    pub(crate) quota: &'static str,
 }
 
 /// A consumer that runs.
@@ -101,7 +103,8 @@ impl Stamp {
             config: String::new(),
             flush_age: "2s",
             schema: SCHEMA,
-            devices: [vec!["a-*"], vec!["b-*"]],
+            devices: [vec!["a-*"], vec!["b-*"], vec!["c-*"]],
+            quota: "{}",
         }
     }
 
@@ -126,13 +129,14 @@ impl Stamp {
             store = {{ url = "memory:" }}
             tenants = [
                 {{ id = "alpha", schema = "any", devices = ["a-*"] }},
-                {{ id = "beta", schema = "any", devices = ["b-*"] }},
+                {{ id = "beta", schema = "any", devices = ["b-*"], quota = {} }},
+                {{ id = "gamma", schema = "any", devices = ["c-*"] }},
             ]
             [consumer]
             flush-age = "{}"
             {}
             "#,
-            self.flush_age, self.config
+            self.quota, self.flush_age, self.config
         );
         let config = ConsumerConfig::parse(&text, Path::new("stamp.toml"))?;
         let schema = Arc::new(Schema::parse(self.schema).unwrap().panicking_at("poison"));

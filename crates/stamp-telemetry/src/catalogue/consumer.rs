@@ -9,6 +9,7 @@ pub(crate) const ALL: &[&Definition] = &[
     &EVENTS,
     &REJECTED_EVENTS,
     &QUARANTINED_EVENTS,
+    &OVER_QUOTA_EVENTS,
     &DUPLICATE_ROWS_DROPPED,
     &LATE_ROWS,
     &CLOCK_SUSPECT_ROWS,
@@ -97,6 +98,21 @@ pub(crate) const QUARANTINED_EVENTS: Definition = Definition {
     }],
     help: "Events kept in the stamp's quarantine, by reason.",
     reading: "`tenant_mismatch` is a device that claims another tenant; `tenant_backlog` a tenant whose store takes no rows; `over_quota` a tenant that sends more than agreed.",
+};
+
+pub(crate) const OVER_QUOTA_EVENTS: Definition = Definition {
+    name: "stamp_over_quota_events_total",
+    kind: Kind::Counter,
+    unit: Unit::Events,
+    labels: &[
+        TENANT,
+        Label {
+            name: "quota",
+            values: "`events`, `bytes` or `devices`",
+        },
+    ],
+    help: "Events kept in quarantine because their tenant was over a quota.",
+    reading: "A steady share is a quota that is too low; a burst a flood, which costs nobody else anything.",
 };
 
 pub(crate) const DUPLICATE_ROWS_DROPPED: Definition = Definition {

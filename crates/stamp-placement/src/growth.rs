@@ -311,7 +311,7 @@ impl Growing<'_> {
                 .filter(|part| !part.is_nan())
                 .unwrap_or(0.0)
         };
-        Axis::ALL.into_iter().map(part).fold(0.0, f64::max)
+        self.stamp.capacity.telling().map(part).fold(0.0, f64::max)
     }
 
     /// The axis that is over a limit, by the largest part of it.

@@ -130,11 +130,20 @@ impl Capacity {
         Self(Axis::ALL.map(limit))
     }
 
-    /// How full the fullest axis is with this load, 1.0 at a hard limit.
+    /// How full the fullest axis is with this load, 1.0 at a hard limit. A stamp for one tenant is
+    /// not called full because it has one.
     #[must_use]
     pub fn fill(&self, load: Load) -> f64 {
         let part = |axis: Axis| fraction(load[axis], self[axis].hard);
-        Axis::ALL.into_iter().map(part).fold(0.0, f64::max)
+        self.telling().map(part).fold(0.0, f64::max)
+    }
+
+    /// The axes that tell how full the stamp is.
+    pub(crate) fn telling(&self) -> impl Iterator<Item = Axis> + use<> {
+        let one = self[Axis::Tenants].hard == 1;
+        Axis::ALL
+            .into_iter()
+            .filter(move |axis| !(one && *axis == Axis::Tenants))
     }
 
     /// The first axis on which this load is over the hard limit.
@@ -181,5 +190,24 @@ impl Serialize for Capacity {
             map.serialize_entry(axis.as_str(), &self[axis])?;
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_for_one_tenant_is_as_full_as_its_devices() {
+        let capacity = |tenants| {
+            Capacity::new(move |axis| {
+                let hard = if axis == Axis::Tenants { tenants } else { 100 };
+                Limit { soft: hard, hard }
+            })
+        };
+        let load = Load::ZERO.with(Axis::Devices, 25).with(Axis::Tenants, 1);
+        assert!((capacity(1).fill(load) - 0.25).abs() < 1e-9);
+        assert!((capacity(2).fill(load) - 0.5).abs() < 1e-9);
+        assert_eq!(capacity(1).over_hard(load.plus(load)), Some(Axis::Tenants));
     }
 }

@@ -4,6 +4,7 @@
 //! and checked comes from it. [`Metrics`] and [`RetryMetrics`] are the typed handles that programs
 //! hold; a [`Registry`] is passed in, never global, so that two stamps in one process, or two
 //! tests, do not meet. [`serve`] answers probes and scrapes; [`logs::init`] writes to stderr.
+//! [`scrape()`] reads the metrics of another process.
 //!
 //! This crate never retries, never decides anything about the data path, and never lets a device
 //! id, a payload or a secret into a label.
@@ -16,6 +17,7 @@ pub mod logs;
 mod metrics;
 mod registry;
 mod retry;
+mod scrape;
 mod server;
 
 pub use error::TelemetryError;
@@ -24,4 +26,5 @@ pub use labels::TENANT_LABELS_MAX;
 pub use metrics::{ClaimOutcome, CommitOutcome, Metrics, PartitionState};
 pub use registry::Registry;
 pub use retry::RetryMetrics;
+pub use scrape::{ADDRESSES_MAX, SCRAPE_BYTES_MAX, Sample, Scrape, ScrapeError, addresses, scrape};
 pub use server::{Served, serve};

@@ -7,7 +7,10 @@
 use std::net::SocketAddr;
 
 use stamp_model::StampId;
-use stamp_telemetry::{Condition, Health, Metrics, Registry, Served, TelemetryError, serve};
+use stamp_telemetry::{
+    Condition, Health, Metrics, Registry, ScrapeError, Served, TelemetryError, addresses, scrape,
+    serve,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -186,4 +189,43 @@ async fn an_address_in_use_is_named() {
     let error = second.err().unwrap();
     assert!(matches!(error, TelemetryError::Listen { .. }));
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_served_can_be_scraped() {
+    let endpoints = endpoints().await;
+    let stamp = StampId::parse("eu-1").unwrap();
+    let _metrics = Metrics::new(&endpoints.registry, &stamp).unwrap();
+    let url = format!("http://{}/metrics", endpoints.served.address);
+    let found = addresses(&url).await.unwrap();
+    assert_eq!(found, [endpoints.served.address]);
+    let within = std::time::Duration::from_secs(5);
+
+    let said = scrape(&url, found[0], within).await.unwrap();
+
+    let build = said.of("stamp_build_info").next().unwrap();
+    assert_eq!(build.labels["stamp"], "eu-1");
+    assert_eq!(build.labels["version"], env!("CARGO_PKG_VERSION"));
+    let lost = format!("http://{}/nothing", endpoints.served.address);
+    let lost = scrape(&lost, found[0], within).await;
+    assert!(matches!(lost, Err(ScrapeError::Status(404))), "{lost:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_never_answers_is_given_up_in_time() {
+    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}/metrics");
+    let mute = scrape(&url, address, std::time::Duration::from_secs(5)).await;
+    assert!(matches!(mute, Err(ScrapeError::TimedOut(_))), "{mute:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_told() {
+    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = format!("http://{address}/metrics");
+    let gone = scrape(&url, address, std::time::Duration::from_secs(60)).await;
+    assert!(matches!(gone, Err(ScrapeError::Connect(_))), "{gone:?}");
 }

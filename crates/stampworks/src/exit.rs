@@ -19,6 +19,9 @@ pub(crate) enum Failure {
     /// Exit code 3.
     #[error("the configuration cannot be used")]
     Config(#[source] ConfigError),
+    /// Exit code 3.
+    #[error("the fleet's catalogue has {0} problems")]
+    Catalogue(usize),
     /// Exit code 4.
     #[error("{what}; check the credential, its rights and this machine's clock")]
     Auth {
@@ -52,7 +55,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Failed { .. } => 1,
-            Self::Config(_) => 3,
+            Self::Config(_) | Self::Catalogue(_) => 3,
             Self::Auth { .. } => 4,
             Self::Difference(_) => 5,
         }

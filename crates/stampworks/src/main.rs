@@ -8,6 +8,7 @@ mod consume;
 mod demo;
 mod emulate;
 mod exit;
+mod fleet;
 mod inspect;
 mod opened;
 mod output;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read the Event Hub of one stamp into its tenants' tables.
     Consume(consume::ConsumeArgs),
+    /// Check, place, plan, watch, render and update the stamps of a fleet.
+    Fleet(fleet::FleetArgs),
     /// Recount a stamp's tables and say what does not add up.
     Verify(verify::VerifyArgs),
     /// Say where an event is, how far a partition is, what a table consists of.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Fleet(args) => fleet::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Replay(args) => replay::run(args),

@@ -15,6 +15,7 @@ use crate::fleet::{Fleet, Stamp, Tenant};
 use finding::Findings;
 pub use finding::{Finding, Place, Severity};
 use section::{Draft, Section};
+pub use stamps::version as parse_version;
 
 /// Most bytes of one catalogue file that are read: 16 MiB, some 30,000 stamps.
 pub const FILE_BYTES_MAX: usize = 16 << 20;

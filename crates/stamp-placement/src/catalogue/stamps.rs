@@ -73,8 +73,11 @@ pub(super) fn word(text: &str) -> Result<String, String> {
     }
 }
 
-/// A version is a tag of a container image.
-pub(super) fn version(text: &str) -> Result<String, String> {
+/// Parses the version of a stamp's service, which is a tag of a container image.
+///
+/// # Errors
+/// A sentence when it is no tag: 1 to 128 letters, digits, `.`, `_` and `-`.
+pub fn version(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let start = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     if start && text.len() <= 128 && text.chars().all(good) {
@@ -184,6 +187,11 @@ fn read_event_hub(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) ->
     let group = hub.optional_text("consumer-group", findings);
     section.close(hub, findings);
     let consumer_group = group?.unwrap_or_else(|| "$Default".into());
+    if consumer_group.len() > 50 || consumer_group.contains(char::is_whitespace) {
+        let message = "must be 1 to 50 characters without white space";
+        section.error("event-hub.consumer-group", message, findings);
+        return None;
+    }
     if tier == Some(EventHubTier::Basic) && consumer_group != "$Default" {
         let message = "the basic tier has only $Default";
         section.error("event-hub.consumer-group", message, findings);

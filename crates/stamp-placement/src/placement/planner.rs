@@ -80,16 +80,16 @@ pub struct Planner<'f> {
     groups: BTreeMap<(String, Environment, Kind), Vec<usize>>,
     /// Hash of each stamp's id.
     hashes: Vec<u64>,
+    /// Share of each stamp among equals: its hard limit on devices.
+    weights: Vec<f64>,
 }
 
-/// Smaller is better; nothing of it depends on other stamps.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-struct Rank {
+/// What counts before the tie-break. Smaller is better; nothing of it depends on other stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
     over_soft: bool,
     ring: usize,
     fill: u32,
-    /// Negated, so that the highest score is the least rank.
-    score: f64,
 }
 
 impl<'f> Planner<'f> {
@@ -106,10 +106,14 @@ impl<'f> Planner<'f> {
             .iter()
             .map(|s| hash(&[s.id.as_str()]))
             .collect();
+        let one = Load::ZERO.with(Axis::Devices, 1);
+        let weight = |stamp: &Stamp| stamp.capacity.fill(one).recip();
+        let weights = fleet.stamps().iter().map(weight).collect();
         Self {
             fleet,
             groups,
             hashes,
+            weights,
         }
     }
 
@@ -158,8 +162,15 @@ impl<'f> Planner<'f> {
         }
     }
 
+    /// The fleet.
+    #[must_use]
+    pub fn fleet(&self) -> &'f Fleet {
+        self.fleet
+    }
+
     /// The environment that is asked for, or the tenant's own.
-    pub(super) fn environment_of(&self, request: &Request) -> Environment {
+    #[must_use]
+    pub fn environment_of(&self, request: &Request) -> Environment {
         if let Some(environment) = request.environment {
             return environment;
         }
@@ -270,10 +281,10 @@ impl<'f> Planner<'f> {
     ) -> (Outcome, Option<usize>) {
         let request_hash = hash(&[wanted.tenant.id.as_str(), wanted.environment.as_str()]);
         let (mut fitting, mut full) = (0, 0);
-        let mut best: Option<(Rank, usize)> = None;
+        let mut best: Option<(Class, f64, usize)> = None;
         for index in self.candidates(wanted).into_iter().flatten().copied() {
             let stamp = &self.fleet.stamps()[index];
-            if !wanted.accepts(stamp) || stamp.state != StampState::Active {
+            if stamp.state != StampState::Active || !wanted.accepts(stamp) {
                 continue;
             }
             let after = usage.loads[index].plus(request.needs);
@@ -282,13 +293,17 @@ impl<'f> Planner<'f> {
                 continue;
             }
             fitting += 1;
-            let rank = self.rank(index, after, request_hash, wanted);
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, index));
+            let class = wanted.class(stamp, after);
+            if best.is_some_and(|(least, ..)| class > least) {
+                continue;
+            }
+            let score = score(request_hash, self.hashes[index], self.weights[index]);
+            if best.is_none_or(|(least, highest, _)| class < least || score > highest) {
+                best = Some((class, score, index));
             }
         }
         match best {
-            Some((_, index)) => self.placed(usage, request.needs, index, Why::Ranked { fitting }),
+            Some((.., index)) => self.placed(usage, request.needs, index, Why::Ranked { fitting }),
             None => (Outcome::Refused(Refusal::NoneFits { full }), None),
         }
     }
@@ -311,24 +326,6 @@ impl<'f> Planner<'f> {
             }
         }
         groups
-    }
-
-    fn rank(&self, index: usize, after: Load, request: u64, wanted: &Wanted<'_>) -> Rank {
-        let stamp = &self.fleet.stamps()[index];
-        let rings = wanted.rule.map_or(&[][..], |(_, rings)| rings);
-        let weight = stamp
-            .capacity
-            .fill(Load::ZERO.with(Axis::Devices, 1))
-            .recip();
-        Rank {
-            over_soft: stamp.capacity.over_soft(after).next().is_some(),
-            ring: rings
-                .iter()
-                .position(|ring| *ring == stamp.ring)
-                .unwrap_or(0),
-            fill: step(stamp.capacity.fill(after)),
-            score: -score(request, self.hashes[index], weight),
-        }
     }
 
     fn placed(
@@ -446,17 +443,28 @@ impl<'f> Wanted<'f> {
         }
     }
 
-    /// The same as [`object`](Self::object) finding nothing, without making a list.
+    /// Whether [`object`](Self::object) has nothing against one of the candidates, whose geography,
+    /// environment and kind are right.
     fn accepts(&self, stamp: &Stamp) -> bool {
-        self.tenant.geographies.contains(&stamp.geography)
-            && stamp.environment == self.environment
-            && self.rule.is_none_or(|(kind, rings)| {
-                stamp.kind == kind && (!self.ring_matters() || rings.contains(&stamp.ring))
-            })
-            && stamp
-                .dedicated_to
-                .as_ref()
-                .is_none_or(|owner| *owner == self.tenant.id)
+        let ring = self
+            .rule
+            .is_none_or(|(_, rings)| !self.ring_matters() || rings.contains(&stamp.ring));
+        ring && stamp
+            .dedicated_to
+            .as_ref()
+            .is_none_or(|owner| *owner == self.tenant.id)
+    }
+
+    fn class(&self, stamp: &Stamp, after: Load) -> Class {
+        let rings = self.rule.map_or(&[][..], |(_, rings)| rings);
+        Class {
+            over_soft: stamp.capacity.over_soft(after).next().is_some(),
+            ring: rings
+                .iter()
+                .position(|ring| *ring == stamp.ring)
+                .unwrap_or(0),
+            fill: step(stamp.capacity.fill(after)),
+        }
     }
 
     /// Rings protect production from changes; a test stamp of any ring is fit for a test.

@@ -1,0 +1,138 @@
+//! Reads the files of a catalogue.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use stamp_consumer::ConfigError;
+use stamp_placement::catalogue::{
+    Catalogue, FILE_BYTES_MAX, FILES_MAX, Finding, Source, error_at, read,
+};
+use stamp_schema::{SCHEMA_BYTES_MAX, Schema};
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Where the catalogue is.
+#[derive(Debug, Args)]
+pub(super) struct CataloguePath {
+    /// The catalogue: a file, or a folder whose `.toml` files are read together.
+    #[arg(long = "fleet", value_name = "PATH", default_value = "fleet.toml")]
+    pub(super) path: PathBuf,
+}
+
+/// One file of a catalogue.
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    /// As messages call it.
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+/// A good catalogue and the files it came from.
+pub(super) struct Loaded {
+    pub(super) files: Vec<File>,
+    pub(super) catalogue: Catalogue,
+}
+
+/// Reads the files of a catalogue, by name.
+pub(super) fn read_files(path: &Path) -> Result<Vec<File>, Failure> {
+    let mut paths = Vec::new();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(|cause| unreadable(path, cause))? {
+            let entry = entry.map_err(|cause| unreadable(path, cause))?.path();
+            if entry.is_file() && entry.extension().is_some_and(|end| end == "toml") {
+                paths.push(entry);
+            }
+            if paths.len() > FILES_MAX {
+                let cause = io::Error::other(format!("over {FILES_MAX} files"));
+                return Err(unreadable(path, cause));
+            }
+        }
+        if paths.is_empty() {
+            let cause = io::Error::other("the folder has no .toml file");
+            return Err(unreadable(path, cause));
+        }
+        paths.sort_unstable();
+    } else {
+        paths.push(path.to_owned());
+    }
+    let file = |path: PathBuf| {
+        let text = read_text(&path, FILE_BYTES_MAX)?;
+        let name = path.display().to_string();
+        Ok(File { path, name, text })
+    };
+    paths.into_iter().map(file).collect()
+}
+
+/// Reads a text file of bounded size.
+pub(super) fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
+    let size = fs::metadata(path)
+        .map_err(|cause| unreadable(path, cause))?
+        .len();
+    if size > bytes_max as u64 {
+        let cause = io::Error::other(format!("{size} bytes; at most {bytes_max}"));
+        return Err(unreadable(path, cause));
+    }
+    fs::read_to_string(path).map_err(|cause| unreadable(path, cause))
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> Failure {
+    let path = path.to_owned();
+    Failure::Config(ConfigError::Read { path, cause })
+}
+
+pub(super) fn sources(files: &[File]) -> Vec<Source<'_>> {
+    let named = files.iter().map(|file| (&file.name, &file.text));
+    named.map(|(name, text)| Source { name, text }).collect()
+}
+
+/// What is wrong with the schema files that the tenants name.
+pub(super) fn check_schemas(files: &[File], catalogue: &Catalogue) -> Vec<Finding> {
+    let sources = sources(files);
+    let mut found = Vec::new();
+    for (tenant, place) in catalogue.fleet.tenants().iter().zip(&catalogue.schemas) {
+        let path = schema_path(&files[place.source].path, &tenant.schema);
+        let wrong = match fs::metadata(&path).map(|meta| meta.len()) {
+            Ok(size) if size > SCHEMA_BYTES_MAX as u64 => Some(format!("has {size} bytes")),
+            Ok(_) => match fs::read_to_string(&path) {
+                Ok(text) => Schema::parse(&text).err().map(|error| error.to_string()),
+                Err(cause) => Some(cause.to_string()),
+            },
+            Err(cause) => Some(cause.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            let key = format!("tenants[{}].schema", tenant.id);
+            let message = format!("{}: {wrong}", path.display());
+            found.push(error_at(&sources, place, &key, message));
+        }
+    }
+    found
+}
+
+/// A schema file, relative to the catalogue file that names it.
+pub(super) fn schema_path(file: &Path, schema: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new(".")).join(schema)
+}
+
+/// A catalogue that may be used; its problems go to stderr.
+pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
+    let files = read_files(path)?;
+    match read(&sources(&files)) {
+        Ok(catalogue) => {
+            tell(&catalogue.warnings);
+            Ok(Loaded { files, catalogue })
+        }
+        Err(found) => {
+            tell(&found);
+            Err(Failure::Catalogue(found.len()))
+        }
+    }
+}
+
+fn tell(found: &[Finding]) {
+    found
+        .iter()
+        .for_each(|finding| output::note(&finding.to_string()));
+}

@@ -1,7 +1,10 @@
 //! `stampworks replay`: kept events again under the rules of today, and a range of the hub again
 //! beside the tables.
 
+mod diff;
+mod hub;
 mod kept;
+mod range;
 
 use clap::{Args, Subcommand};
 
@@ -30,6 +33,13 @@ enum What {
         something could not be done."
     )]
     Quarantine(kept::KeptArgs),
+    /// Read a range of the hub again into a shadow generation of the tables, and compare.
+    #[command(
+        after_help = "Example:\n  stampworks replay hub --config stamp.toml --into june-fix --consumer-group replay --since 2026-06-01T00:00:00Z\n\n\
+        Exits with 0 when the shadow has the same rows as the tables, and with 5 when any differ. A killed run goes \
+        on with the same command."
+    )]
+    Hub(Box<hub::HubArgs>),
 }
 
 pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
@@ -38,5 +48,6 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
     match args.what {
         What::Rejected(args) => runtime.block_on(kept::run(args, Rejected)),
         What::Quarantine(args) => runtime.block_on(kept::run(args, Quarantine)),
+        What::Hub(args) => runtime.block_on(hub::run(*args)),
     }
 }

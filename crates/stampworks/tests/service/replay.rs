@@ -152,3 +152,115 @@ async fn a_tenant_that_the_stamp_does_not_have_ends_with_3() {
     assert_eq!(code, Some(3), "{err}");
     assert!(err.contains("no tenant nobody"), "{err}");
 }
+
+async fn replay_hub(config: &Path, into: &str, more: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let config = config.to_str().unwrap();
+    let arguments = [
+        "replay", "hub", "--config", config, "--output", "json", "--into", into,
+    ];
+    let (code, out, err) = stampworks(&[&arguments, more].concat()).await;
+    let report = serde_json::from_str(&out);
+    (
+        code,
+        report.unwrap_or_else(|error| panic!("{error}: {out}{err}")),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_the_hub_that_is_read_again_has_the_same_rows_until_the_rules_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (emulator, config) = settled_stamp(folder.path()).await;
+
+    let (code, report) = replay_hub(&config, "again", &[]).await;
+    let contoso = &report["tenants"]["contoso"];
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(
+        (&contoso["readings"]["same"], &contoso["rejected"]["same"]),
+        (&360.into(), &20.into())
+    );
+
+    fix_rules(folder.path(), &config);
+    let range = [
+        "--partition",
+        "1",
+        "--from-sequence",
+        "3",
+        "--to-sequence",
+        "6",
+    ];
+    let (code, report) = replay_hub(&config, "fixed", &range).await;
+    // Message 7 was refused, message 13 was nobody's.
+    let contoso = &report["tenants"]["contoso"];
+    assert_eq!(code, Some(5), "{report}");
+    assert_eq!(
+        (
+            &contoso["readings"]["same"],
+            &contoso["readings"]["only_shadow"]
+        ),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(contoso["rejected"]["only_live"], 1, "{report}");
+    let example = contoso["readings"]["examples"][0].as_str().unwrap();
+    assert!(
+        example.contains("partition 1, sequence 3: only in the shadow"),
+        "{report}"
+    );
+
+    // What a replay brings in is no difference any more.
+    replay(&config, "rejected", &[]).await;
+    replay(&config, "quarantine", &[]).await;
+    let (code, report) = replay_hub(&config, "fixed", &range).await;
+    assert_eq!(code, Some(0), "{report}");
+    let (code, printed) = verify(&config, &[]).await;
+    assert_eq!(code, Some(0), "{printed}");
+
+    let late = ["--since", "2100-01-01T00:00:00Z"];
+    let (code, report) = replay_hub(&config, "later", &late).await;
+    assert_eq!(
+        (code, report["ranges"].as_array().unwrap().len()),
+        (Some(0), 0),
+        "{report}"
+    );
+    emulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_the_hub_that_is_killed_goes_on_beside_the_running_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let (emulator, config) = settled_stamp(folder.path()).await;
+    let mut service = Service::start(&config, &[]);
+    service.wait_for("partition opens");
+    for round in 1..6_u64 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
+            .args([
+                "replay",
+                "hub",
+                "--into",
+                "again",
+                "--consumer-group",
+                "replay",
+                "--config",
+            ])
+            .arg(&config)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_millis(40 * round);
+        let _ = tokio::time::timeout_at(until, std::future::pending::<()>()).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let group = ["--consumer-group", "replay"];
+    let (code, report) = replay_hub(&config, "again", &group).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(
+        report["tenants"]["contoso"]["readings"]["same"], 360,
+        "{report}"
+    );
+    // It was not displaced: it would have ended by itself.
+    let (status, log) = service.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("taken over"), "{log}");
+    emulator.stop().await;
+}

@@ -33,6 +33,7 @@ pub(crate) async fn emulator(partitions: u32) -> EventHubsEmulator {
     let hub = HubConfig {
         name: "telemetry".into(),
         partitions,
+        consumer_groups: vec!["replay".into()],
         ..HubConfig::default()
     };
     let config = EmulatorConfig {

@@ -586,6 +586,29 @@ async fn a_replay_that_is_overtaken_in_the_middle_of_what_it_carries_out_adds_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_in_lies_below_the_marks_so_that_nobody_else_can_write_it() {
+    let world = World::settled().await;
+    // A flush without a reading leaves the marks of readings and rollups where they are.
+    publish(&world.hub, EVENTS + 1..EVENTS + 2, NOW_US);
+    let running = world.consume(Rules::Before).await;
+    running.until_settled(EVENTS).await;
+    running.stop().await;
+
+    assert_eq!(world.replay(ReplaySource::Rejected).await.returned, 6);
+
+    let root = world.lake.tenant(&alpha());
+    let shape = Rules::Fixed.plans(&world.lake)[0].schema.shape().clone();
+    for table in [root.readings(&shape), root.rollups()] {
+        let snapshot = table.newest().await.unwrap().unwrap();
+        for number in 0..2 {
+            let stamp = StampId::parse("s-1").unwrap();
+            let app = AppId::new(&stamp, &identity(CREATED_AT_MS), partition(number));
+            assert_eq!(snapshot.mark(&app), Some(EVENTS), "{table:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_lost_its_checkpoint_does_not_read_a_returned_event_again() {
     let world = World::settled().await;
     // A flush without a reading leaves the mark of readings where it is.

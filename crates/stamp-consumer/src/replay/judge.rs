@@ -36,7 +36,7 @@ pub(super) struct Judge<'a> {
     /// Whose `rejected` it is; `None` for quarantine.
     of: Option<TenantIndex>,
     decoders: BTreeMap<TenantIndex, (Decoder, Readings)>,
-    marks: BTreeMap<TenantIndex, Option<Snapshot>>,
+    marks: BTreeMap<TenantIndex, Vec<Option<Snapshot>>>,
     checkpoints: BTreeMap<PartitionId, i64>,
 }
 
@@ -105,6 +105,8 @@ impl<'a> Judge<'a> {
             || sequence <= self.checkpoint(kept.partition, cancel).await?)
     }
 
+    /// The lowest mark of the partition in `readings` and `rollups`. Rows above that of `rollups`
+    /// may be rolled forward by a service that starts; what a replay brings in is not among them.
     async fn mark(
         &mut self,
         tenant: TenantIndex,
@@ -113,21 +115,28 @@ impl<'a> Judge<'a> {
     ) -> Result<i64, ReplayError> {
         if !self.marks.contains_key(&tenant) {
             let target = &self.replay.targets[tenant];
-            let table = &target.readings;
             let read = target
                 .peer
                 .run(idempotent("table.load"), cancel, |_| async {
-                    table.newest().await.map_err(at(table))
+                    let mut snapshots = Vec::new();
+                    for table in target.marked() {
+                        snapshots.push(table.newest().await.map_err(at(table))?);
+                    }
+                    Ok(snapshots)
                 });
-            let snapshot = read
+            let snapshots = read
                 .await
                 .map_err(|cause| store(target.id.as_str(), cause))?;
-            self.marks.insert(tenant, snapshot);
+            self.marks.insert(tenant, snapshots);
         }
-        let snapshot = self.marks.get(&tenant).and_then(Option::as_ref);
-        Ok(snapshot
-            .and_then(|snapshot| snapshot.mark(app))
-            .unwrap_or(START))
+        Ok(self.known_mark(tenant, app))
+    }
+
+    fn known_mark(&self, tenant: TenantIndex, app: &AppId) -> i64 {
+        let snapshots = self.marks.get(&tenant).into_iter().flatten();
+        let mark = |snapshot: &Option<Snapshot>| snapshot.as_ref()?.mark(app);
+        let marks = snapshots.map(|snapshot| mark(snapshot).unwrap_or(START));
+        marks.min().unwrap_or(START)
     }
 
     /// How far the service's own word goes that all is in some table: its checkpoint, when it says
@@ -165,16 +174,10 @@ impl<'a> Judge<'a> {
     /// The partitions whose checkpoint is ahead of the tenant's mark, with what it says. A replay
     /// writes that into the tenant's tables before it brings anything in.
     pub(super) fn to_settle(&self, tenant: TenantIndex) -> Vec<(AppId, i64)> {
-        let snapshot = self.marks.get(&tenant).and_then(Option::as_ref);
         let checkpoints = self.checkpoints.iter();
         let apps =
             checkpoints.map(|(&partition, &sequence)| (self.replay.app(partition), sequence));
-        apps.filter(|(app, sequence)| {
-            *sequence
-                > snapshot
-                    .and_then(|snapshot| snapshot.mark(app))
-                    .unwrap_or(START)
-        })
-        .collect()
+        apps.filter(|(app, sequence)| *sequence > self.known_mark(tenant, app))
+            .collect()
     }
 }

@@ -106,9 +106,17 @@ impl Target {
         }
     }
 
+    /// The tables whose marks say that the service is done with an event.
+    pub(super) fn marked(&self) -> Vec<&Table> {
+        match self.metrics.fields.as_slice() {
+            [] => vec![&self.readings],
+            _ => vec![&self.readings, &self.rollups],
+        }
+    }
+
     /// Moves the marks of partitions to where the checkpoint says that everything is in some
-    /// table. Without it a service that lost its checkpoint would read those events again, and
-    /// one that was refused then and is valid now would become a reading a second time.
+    /// table. After it nobody can write an event below it but a replay: not an owner of before
+    /// that still has it in a buffer, and not a start that rolls forward what rollups lack.
     pub(super) async fn settle(
         &self,
         partitions: Vec<(AppId, i64)>,

@@ -181,7 +181,7 @@ pub struct Stamp {
 /// Upper limits of a tenant, as the service of its stamp enforces them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Quotas {
+pub struct Quota {
     /// Events a second.
     pub events_per_second: Option<u64>,
     /// Bytes a second.
@@ -226,7 +226,7 @@ pub struct Tenant {
     /// Device ids, or prefixes that end in `*`.
     pub devices: Vec<String>,
     /// Upper limits.
-    pub quotas: Quotas,
+    pub quota: Quota,
     /// What it is expected to need of a stamp; counted when it is placed.
     pub expected: Load,
 }

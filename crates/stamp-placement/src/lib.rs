@@ -20,7 +20,7 @@ pub mod rollout;
 pub mod sku;
 
 pub use fleet::{
-    Environment, EventHub, Fleet, IotHub, Kind, Placing, Quotas, Ring, Service, Stamp, StampState,
+    Environment, EventHub, Fleet, IotHub, Kind, Placing, Quota, Ring, Service, Stamp, StampState,
     Tenant, TenantState,
 };
 pub use load::{Axis, Capacity, Limit, Load};

@@ -7,7 +7,7 @@ use stamp_placement::placement::{FILL_STEPS, Objection, Outcome, Refusal, Why};
 use stamp_placement::sku::{EventHubTier, IotHubTier};
 use stamp_placement::{
     Axis, Capacity, Environment, EventHub, Fleet, IotHub, Kind, Limit, Load, Placing, Planner,
-    Quotas, Request, Ring, Service, Stamp, StampState, Tenant, TenantState, Usage,
+    Quota, Request, Ring, Service, Stamp, StampState, Tenant, TenantState, Usage,
 };
 
 const GEOGRAPHIES: [&str; 3] = ["asia", "europe", "unitedstates"];
@@ -72,7 +72,7 @@ fn tenant(name: &str, devices: u64) -> Tenant {
         },
         schema: "s.toml".into(),
         devices: Vec::new(),
-        quotas: Quotas::default(),
+        quota: Quota::default(),
         expected: Load::ZERO
             .with(Axis::Tenants, 1)
             .with(Axis::Devices, devices),

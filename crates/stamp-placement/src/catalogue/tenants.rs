@@ -5,11 +5,17 @@ use stamp_model::{DeviceId, StampId, TenantId};
 use super::finding::Findings;
 use super::section::Section;
 use super::stamps::word;
-use crate::fleet::{Environment, Kind, Placing, Quotas, Ring, Tenant, TenantState};
+use crate::fleet::{Environment, Kind, Placing, Quota, Ring, Tenant, TenantState};
 use crate::load::{Axis, Load};
 
 /// Rings of a tenant that does not say: not the first to get every change.
 const RINGS_DEFAULT: [Ring; 2] = [Ring::General, Ring::Early];
+
+/// The ranges of a quota, as the service of a stamp takes them.
+const EVENTS_MAX: u64 = 1_000_000;
+const BYTES_MIN: u64 = 1 << 10;
+const BYTES_MAX: u64 = 1 << 30;
+const DEVICES_MAX: u64 = 2_000_000;
 
 pub(super) fn read(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Option<Tenant> {
     let id = section.parsed("id", TenantId::parse, findings);
@@ -24,8 +30,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -
     let schema = section.text("schema", findings);
     let devices = read_devices(section, findings);
     let placing = read_placing(section, findings);
-    let quotas = read_quotas(section, findings);
-    let expected = read_expected(section, quotas, findings);
+    let quota = read_quota(section, findings);
+    let expected = read_expected(section, quota, findings);
     Some(Tenant {
         id: id?,
         geographies: geographies?,
@@ -34,7 +40,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -
         placing: placing?,
         schema: schema?,
         devices: devices?,
-        quotas: quotas?,
+        quota: quota?,
         expected: expected?,
     })
 }
@@ -144,37 +150,42 @@ fn read_rings(
     Some(rings)
 }
 
-fn read_quotas(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Option<Quotas> {
-    let Some(mut quotas) = section.section("quotas", findings) else {
-        return (!section.has("quotas")).then(Quotas::default);
+fn read_quota(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Option<Quota> {
+    let Some(mut quota) = section.section("quota", findings) else {
+        return (!section.has("quota")).then(Quota::default);
     };
-    let events_per_second = quotas.size("events-per-second", findings);
-    let bytes_per_second = quotas.size("bytes-per-second", findings);
-    let devices_max = quotas.size("devices-max", findings);
-    section.close(quotas, findings);
-    let quotas = Quotas {
+    let events_per_second = quota.size("events-per-second", findings);
+    let bytes_per_second = quota.size("bytes-per-second", findings);
+    let devices_max = quota.size("devices-max", findings);
+    section.close(quota, findings);
+    let quota = Quota {
         events_per_second: events_per_second?,
         bytes_per_second: bytes_per_second?,
         devices_max: devices_max?,
     };
-    let zero = [
-        ("events-per-second", quotas.events_per_second),
-        ("bytes-per-second", quotas.bytes_per_second),
-        ("devices-max", quotas.devices_max),
-    ]
-    .into_iter()
-    .find(|(_, quota)| *quota == Some(0));
-    if let Some((key, _)) = zero {
-        let key = format!("quotas.{key}");
-        section.error(&key, "is 0; suspend the tenant instead", findings);
-        return None;
+    let mut good = true;
+    for (key, value, low, high) in [
+        ("events-per-second", quota.events_per_second, 1, EVENTS_MAX),
+        (
+            "bytes-per-second",
+            quota.bytes_per_second,
+            BYTES_MIN,
+            BYTES_MAX,
+        ),
+        ("devices-max", quota.devices_max, 1, DEVICES_MAX),
+    ] {
+        if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
+            let message = format!("is {value}; must be {low} to {high}");
+            section.error(&format!("quota.{key}"), message, findings);
+            good = false;
+        }
     }
-    Some(quotas)
+    good.then_some(quota)
 }
 
 fn read_expected(
     section: &mut Section<'_, '_>,
-    quotas: Option<Quotas>,
+    quota: Option<Quota>,
     findings: &mut Findings<'_>,
 ) -> Option<Load> {
     let mut load = Load::ZERO.with(Axis::Tenants, 1);
@@ -189,11 +200,11 @@ fn read_expected(
         }
     }
     section.close(expected, findings);
-    let quotas = quotas.unwrap_or_default();
+    let quota = quota.unwrap_or_default();
     for (axis, quota) in [
-        (Axis::Devices, quotas.devices_max),
-        (Axis::EventsPerSecond, quotas.events_per_second),
-        (Axis::BytesPerSecond, quotas.bytes_per_second),
+        (Axis::Devices, quota.devices_max),
+        (Axis::EventsPerSecond, quota.events_per_second),
+        (Axis::BytesPerSecond, quota.bytes_per_second),
     ] {
         if let Some(quota) = quota.filter(|quota| load[axis] > *quota) {
             let message = format!("is {}; the tenant's quota is {quota}", load[axis]);

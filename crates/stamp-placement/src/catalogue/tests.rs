@@ -79,7 +79,7 @@ fn the_example_fleet_is_a_good_one() {
     assert!(matches!(&fabrikam.placing, Placing::Stamps(stamps) if stamps.len() == 2));
     assert_eq!(fleet.tenants()[2].state, TenantState::Trial);
     assert_eq!(fleet.tenants()[0].expected[Axis::Devices], 12_000);
-    assert_eq!(fleet.tenants()[0].quotas.bytes_per_second, Some(400_000));
+    assert_eq!(fleet.tenants()[0].quota.bytes_per_second, Some(400_000));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_mistake_in_one_section_is_told_with_line_and_key() {
     check(
         "devices-max = 500",
         "devices-max = 0",
-        &["tenants[northwind].quotas.devices-max", "suspend"],
+        &["tenants[northwind].quota.devices-max", "1 to 2000000"],
     );
     check(
         "version = 1\n",

@@ -1,6 +1,6 @@
 //! The files of one stamp's overlay: a function of the catalogue.
 
-use stamp_placement::{Fleet, Placing, Stamp, Tenant, TenantState};
+use stamp_placement::{Fleet, Placing, Quota, Stamp, Tenant, TenantState};
 
 use super::super::usage::UsageFile;
 
@@ -282,6 +282,22 @@ fn config(stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
             devices.join(", "),
             id = tenant.id
         );
+        text += &quota(&tenant.quota);
     }
     text
+}
+
+fn quota(quota: &Quota) -> String {
+    let parts: Vec<String> = [
+        ("events-per-second", quota.events_per_second),
+        ("bytes-per-second", quota.bytes_per_second),
+        ("devices-max", quota.devices_max),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| value.map(|value| format!("{key} = {value}")))
+    .collect();
+    match parts.as_slice() {
+        [] => String::new(),
+        parts => format!("quota = {{ {} }}\n", parts.join(", ")),
+    }
 }

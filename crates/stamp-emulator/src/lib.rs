@@ -33,6 +33,16 @@
 #[doc(hidden)]
 pub mod amqp;
 mod eventhubs;
+mod faults;
+mod http;
+mod iothub;
+mod listen;
+mod mqtt;
+mod net;
+mod sas;
+mod throttle;
+mod time;
+mod tls;
 
 #[doc(hidden)]
 pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
@@ -40,3 +50,11 @@ pub use eventhubs::{
     Clock, Counters, EmulatorConfig, EmulatorError, EventHubsEmulator, Faults, Hub, HubConfig,
     Limits, OutgoingEvent, Published, Refusal, Retention, serve, wall_clock,
 };
+pub use faults::{Operation, ServiceFaults, ServiceRefusal};
+pub use iothub::{
+    Enrichment, IotHub, IotHubConfig, IotHubEmulator, Permission, Route, RouteSource, Routing,
+    SharedAccessPolicy, Sku, Tier,
+};
+pub use listen::{Addresses, Listen};
+pub use sas::derive_device_key;
+pub use tls::Authority;

@@ -34,4 +34,18 @@ pub enum EmulatorError {
         /// The limit.
         bytes_max: usize,
     },
+    /// A certificate cannot be made: a name that is none, or no randomness.
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS does not take what was made.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+    /// The authority's certificate cannot be written.
+    #[error("cannot write the authority's certificate to {}", path.display())]
+    CaFile {
+        /// The asked file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,14 +13,7 @@ use super::connection;
 use super::counters::{CounterCells, Counters};
 use super::error::EmulatorError;
 use super::hub::{Hub, HubShared};
-
-/// Connections the kernel holds for us.
-const BACKLOG: i32 = 1_024;
-
-/// Python's client reads the segment size of a loopback connection and sets it again; the kernel
-/// refuses what it itself chose (32,768), unless the server asked for less.
-#[cfg(target_os = "linux")]
-const SEGMENT_BYTES: u32 = 32_000;
+use crate::net::listen;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -146,21 +138,6 @@ pub async fn serve(
     shutdown.cancelled().await;
     emulator.stop().await;
     Ok(())
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_mss(SEGMENT_BYTES)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 async fn accept(listener: TcpListener, namespace: Arc<Namespace>, stop: CancellationToken) {

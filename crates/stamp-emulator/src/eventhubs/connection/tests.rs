@@ -69,7 +69,7 @@ fn a_receiver_gets_what_its_credit_allows_in_order() {
     world.publish(0, 10, 20);
     let mut client = world.connect();
     client.receive(0, None);
-    assert_eq!(client.sequences(), []);
+    assert_eq!(client.sequences(), [0_i64; 0]);
     client.credit(0, 4);
     assert_eq!(client.sequences(), [0, 1, 2, 3]);
     client.credit(0, 5);
@@ -323,7 +323,7 @@ fn a_position_that_retention_took_begins_at_what_is_left() {
         .fetch_add(48 * 3_600 * 1_000_000, Ordering::Relaxed);
     client.receive(2, None);
     client.credit(2, 10);
-    assert_eq!(client.sequences(), []);
+    assert_eq!(client.sequences(), [0_i64; 0]);
 }
 
 #[test]

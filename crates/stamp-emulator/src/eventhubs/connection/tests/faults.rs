@@ -126,12 +126,12 @@ fn delayed_bursts_wait_for_their_time() {
         .delay_transfers(Duration::from_millis(50));
     world.publish(0, 2, 1);
     client.pump();
-    assert_eq!(client.sequences(), []);
+    assert_eq!(client.sequences(), [0_i64; 0]);
     let due = client.engine.deadline().unwrap();
     assert_eq!(due, client.now + Duration::from_millis(50));
     client.now += Duration::from_millis(49);
     client.pump();
-    assert_eq!(client.sequences(), []);
+    assert_eq!(client.sequences(), [0_i64; 0]);
     client.now = due;
     client.pump();
     assert_eq!(client.sequences(), [0, 1]);

@@ -32,6 +32,7 @@
 // Public for the fuzz targets only: they read and write what a peer would, byte by byte.
 #[doc(hidden)]
 pub mod amqp;
+mod dps;
 mod eventhubs;
 mod faults;
 mod http;
@@ -46,6 +47,7 @@ mod tls;
 
 #[doc(hidden)]
 pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
+pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookSpelling};
 pub use eventhubs::{
     Clock, Counters, EmulatorConfig, EmulatorError, EventHubsEmulator, Faults, Hub, HubConfig,
     Limits, OutgoingEvent, Published, Refusal, Retention, serve, wall_clock,

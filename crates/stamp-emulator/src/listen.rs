@@ -59,7 +59,9 @@ impl Listen {
 
     /// The host's name without a port.
     pub(crate) fn host(&self) -> String {
-        self.host_name.clone().unwrap_or_else(|| self.ip.to_string())
+        self.host_name
+            .clone()
+            .unwrap_or_else(|| self.ip.to_string())
     }
 
     fn check(&self) -> Result<(), EmulatorError> {
@@ -104,7 +106,9 @@ impl Bound {
     pub(crate) fn bind(config: &Listen) -> Result<Self, EmulatorError> {
         config.check()?;
         let bind = |port: Option<u16>| {
-            let Some(port) = port else { return Ok((None, None)) };
+            let Some(port) = port else {
+                return Ok((None, None));
+            };
             let address = SocketAddr::new(config.ip, port);
             let failed = |source| EmulatorError::Bind { address, source };
             let listener = listen(address).map_err(failed)?;
@@ -141,12 +145,22 @@ impl Bound {
         let mut servers = JoinSet::new();
         for (listener, tls) in [(self.https, Some(tls.clone())), (self.http, None)] {
             if let Some(listener) = listener {
-                servers.spawn(http::serve(listener, tls, Arc::clone(service), stop.clone()));
+                servers.spawn(http::serve(
+                    listener,
+                    tls,
+                    Arc::clone(service),
+                    stop.clone(),
+                ));
             }
         }
         for (listener, tls) in [(self.mqtts, Some(tls)), (self.mqtt, None)] {
             if let Some(listener) = listener {
-                servers.spawn(mqtt::serve(listener, tls, Arc::clone(service), stop.clone()));
+                servers.spawn(mqtt::serve(
+                    listener,
+                    tls,
+                    Arc::clone(service),
+                    stop.clone(),
+                ));
             }
         }
         Ok(servers)

@@ -132,7 +132,12 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_none() {
-        for text in ["", "Bearer x", "SharedAccessSignature sr=a&sig=b", "SharedAccessSignature sr"] {
+        for text in [
+            "",
+            "Bearer x",
+            "SharedAccessSignature sr=a&sig=b",
+            "SharedAccessSignature sr",
+        ] {
             assert_eq!(SasToken::parse(text), None, "{text}");
         }
     }

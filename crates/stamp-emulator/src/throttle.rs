@@ -39,7 +39,10 @@ impl Bucket {
             return Ok(());
         }
         let missing_us = self.used_us + cost - self.period_us;
-        Err(u64::try_from(missing_us).unwrap_or_default().div_ceil(1_000_000).max(1))
+        Err(u64::try_from(missing_us)
+            .unwrap_or_default()
+            .div_ceil(1_000_000)
+            .max(1))
     }
 }
 

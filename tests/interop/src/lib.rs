@@ -8,7 +8,7 @@ mod azurite;
 mod script;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
-pub use script::{Language, run_script};
+pub use script::{Language, run_script, run_script_with};
 
 use std::path::{Path, PathBuf};
 

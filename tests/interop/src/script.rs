@@ -33,8 +33,25 @@ pub fn run_script(
     args: &[&str],
     time_limit: Duration,
 ) -> serde_json::Value {
+    run_script_with(language, path, args, &[], time_limit)
+}
+
+/// As [`run_script`], with more variables in the script's environment.
+///
+/// # Panics
+/// As [`run_script`].
+#[must_use]
+#[track_caller]
+pub fn run_script_with(
+    language: Language,
+    path: &str,
+    args: &[&str],
+    variables: &[(&str, &str)],
+    time_limit: Duration,
+) -> serde_json::Value {
     let mut command = interpreter(language);
     command.arg(crate::folder().join(path)).args(args);
+    command.envs(variables.iter().copied());
     let end = run(command, time_limit);
     let last = end
         .stdout

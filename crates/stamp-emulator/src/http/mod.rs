@@ -43,12 +43,17 @@ impl Call {
     /// A header as text; empty when it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// A value of the query, its name without regard to case.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        let mut named = self.query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let mut named = self
+            .query
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
         named.next().map(|(_, value)| value.as_str())
     }
 
@@ -84,7 +89,10 @@ pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name), decode(value))
     };
-    text.split('&').filter(|p| !p.is_empty()).map(pair).collect()
+    text.split('&')
+        .filter(|p| !p.is_empty())
+        .map(pair)
+        .collect()
 }
 
 pub(crate) fn decode(text: &str) -> String {

@@ -25,7 +25,7 @@ const HEADER_MAX: Duration = Duration::from_secs(30);
 /// What answers the requests of a server.
 pub(crate) trait Api: Send + Sync + 'static {
     /// Answers a request; `None` closes the connection instead, as if the answer had been lost.
-    fn answer(&self, call: Call) -> impl Future<Output = Option<Reply>> + Send;
+    fn answer(self: &Arc<Self>, call: Call) -> impl Future<Output = Option<Reply>> + Send;
 }
 
 /// Serves until `stop`.
@@ -101,7 +101,8 @@ async fn answer<A: Api>(api: Arc<A>, request: Request<Incoming>) -> Result<Respo
         return Ok(response(Reply {
             status: 413,
             headers: Vec::new(),
-            body: "{\"Message\":\"ErrorCode:RequestEntityTooLarge;The request is too large\"}".into(),
+            body: "{\"Message\":\"ErrorCode:RequestEntityTooLarge;The request is too large\"}"
+                .into(),
         }));
     };
     let reply = api.answer(call).await.ok_or(Lost)?;
@@ -116,9 +117,10 @@ fn response(reply: Reply) -> Response<String> {
     for (name, value) in reply.headers {
         // Every value is made here; one that is no header text is left out.
         if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().append(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .append(HeaderName::from_static(name), value);
         }
     }
     response
 }
-

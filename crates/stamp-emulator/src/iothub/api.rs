@@ -1,5 +1,6 @@
 //! The hub's HTTPS API: which call is which, who may make it, and its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -92,7 +93,7 @@ impl<'a> Route<'a> {
 }
 
 impl Api for HubCore {
-    async fn answer(&self, call: Call) -> Option<Reply> {
+    async fn answer(self: &Arc<Self>, call: Call) -> Option<Reply> {
         let tracking = self.tracking_id();
         let met = Route::of(&call).map(|route| self.faults.meet(route.operation()));
         let (refusal, delay, lose_reply) = match met {
@@ -128,7 +129,11 @@ impl HubCore {
             }
             Route::Bulk => {
                 let (answer, well) = self.bulk(&body(call)?)?;
-                let status = if well { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+                let status = if well {
+                    StatusCode::OK
+                } else {
+                    StatusCode::BAD_REQUEST
+                };
                 Ok(Reply::json(status, &answer))
             }
             Route::Query => self.query_page(call),
@@ -163,7 +168,12 @@ impl HubCore {
         let (items, item_type) = self.query(text)?;
         let from = call.continuation();
         let from = from.ok_or_else(|| HubError::argument("x-ms-continuation is none of ours"))?;
-        Ok(Reply::page(&items, from, call.page_size(PAGE_MAX), item_type))
+        Ok(Reply::page(
+            &items,
+            from,
+            call.page_size(PAGE_MAX),
+            item_type,
+        ))
     }
 
     fn device_call(&self, id: &str, call: &Call) -> Result<Reply, HubError> {
@@ -205,7 +215,13 @@ impl HubCore {
         }
     }
 
-    fn change(&self, id: &str, call: &Call, body: &Value, replace: bool) -> Result<Reply, HubError> {
+    fn change(
+        &self,
+        id: &str,
+        call: &Call,
+        body: &Value,
+        replace: bool,
+    ) -> Result<Reply, HubError> {
         let only = Match::new(call.if_match().unwrap_or("*"));
         let device = self.change_twin(id, &Change::parse(body)?, replace, only)?;
         let etag = format!("\"{}\"", device.twin_etag_text());
@@ -234,5 +250,6 @@ impl HubCore {
 }
 
 fn body(call: &Call) -> Result<Value, HubError> {
-    call.json().ok_or_else(|| HubError::argument("the body is not JSON"))
+    call.json()
+        .ok_or_else(|| HubError::argument("the body is not JSON"))
 }

@@ -52,7 +52,11 @@ impl Condition {
             return Err(format!("a condition has at most {CHARS_MAX} characters"));
         }
         let tokens = tokens(text)?;
-        let mut parser = Parser { tokens, at: 0, depth: 0 };
+        let mut parser = Parser {
+            tokens,
+            at: 0,
+            depth: 0,
+        };
         let condition = parser.or()?;
         match parser.peek() {
             None => Ok(condition),
@@ -229,7 +233,8 @@ impl Parser {
 
     /// Takes a keyword if it comes next.
     fn keyword(&mut self, keyword: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
+        let found =
+            matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
         self.at += usize::from(found);
         found
     }
@@ -360,7 +365,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_neither_true_nor_false() {
-        for text in ["missing = 1", "NOT missing = 1", "missing", "site > 3", "missing <> 1"] {
+        for text in [
+            "missing = 1",
+            "NOT missing = 1",
+            "missing",
+            "site > 3",
+            "missing <> 1",
+        ] {
             assert!(!holds(text), "{text}");
         }
     }

@@ -98,9 +98,9 @@ impl Authentication {
 }
 
 fn check_key(key: &str) -> Result<(), HubError> {
-    let bytes = STANDARD.decode(key).map_err(|_| {
-        HubError::argument("authentication.symmetricKey: a key is not base64")
-    })?;
+    let bytes = STANDARD
+        .decode(key)
+        .map_err(|_| HubError::argument("authentication.symmetricKey: a key is not base64"))?;
     match KEY_BYTES.contains(&bytes.len()) {
         true => Ok(()),
         false => Err(HubError::argument(
@@ -136,7 +136,9 @@ impl Wish {
     pub(crate) fn parse(body: &Value) -> Result<Self, HubError> {
         let status = body["status"].as_str().unwrap_or("enabled");
         if !matches!(status, "enabled" | "disabled") {
-            return Err(HubError::argument(format!("status: {status:?} is not known")));
+            return Err(HubError::argument(format!(
+                "status: {status:?} is not known"
+            )));
         }
         Ok(Self {
             authentication: Authentication::parse(&body["authentication"])?,
@@ -173,7 +175,11 @@ impl Device {
     }
 
     fn connection_state(&self) -> &'static str {
-        if self.connected { "Connected" } else { "Disconnected" }
+        if self.connected {
+            "Connected"
+        } else {
+            "Disconnected"
+        }
     }
 
     pub(crate) fn etag_text(&self) -> String {
@@ -239,7 +245,12 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_the_service() {
-        for id in ["a", "Line-7:pump_2", "a.b+c%d#e*f?g!h(i),=@$'", &"x".repeat(128)] {
+        for id in [
+            "a",
+            "Line-7:pump_2",
+            "a.b+c%d#e*f?g!h(i),=@$'",
+            &"x".repeat(128),
+        ] {
             assert_eq!(check_id(id), Ok(()), "{id}");
         }
         for id in ["", "a b", "ä", "a/b", &"x".repeat(129)] {
@@ -251,7 +262,10 @@ mod tests {
     fn an_identity_that_makes_no_sense_names_the_field() {
         let wrong = [
             (json!({"status": "off"}), "status"),
-            (json!({"authentication": {"type": "password"}}), "authentication.type"),
+            (
+                json!({"authentication": {"type": "password"}}),
+                "authentication.type",
+            ),
             (
                 json!({"authentication": {"symmetricKey": {"primaryKey": "c2hvcnQ=", "secondaryKey": "c2hvcnQ="}}}),
                 "16 to 64 bytes",

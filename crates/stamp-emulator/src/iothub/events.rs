@@ -75,7 +75,8 @@ impl Telemetry {
 
     /// Names are without regard to case; of two properties of one name the later survives.
     fn set(&mut self, name: &str, value: Text) {
-        self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.properties
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self.properties.push((name.into(), value));
     }
 
@@ -129,9 +130,10 @@ impl Notice {
 
     fn source(self) -> (MessageSource, &'static str) {
         match self {
-            Self::Created | Self::Deleted => {
-                (MessageSource::DeviceLifecycle, "deviceLifecycleNotification")
-            }
+            Self::Created | Self::Deleted => (
+                MessageSource::DeviceLifecycle,
+                "deviceLifecycleNotification",
+            ),
             Self::TwinUpdated | Self::TwinReplaced => {
                 (MessageSource::TwinChange, "twinChangeNotification")
             }

@@ -38,7 +38,9 @@ pub(crate) struct HubCore {
 
 impl std::fmt::Debug for HubCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubCore").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("HubCore")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
     }
 }
 
@@ -296,7 +298,11 @@ impl HubCore {
     pub(super) fn disconnected(&self, id: &str, number: u64) {
         let now_us = self.now_us();
         let mut state = self.state();
-        if state.connections.get(id).is_none_or(|known| known.number != number) {
+        if state
+            .connections
+            .get(id)
+            .is_none_or(|known| known.number != number)
+        {
             return;
         }
         state.connections.remove(id);
@@ -312,7 +318,13 @@ impl HubCore {
     }
 
     /// What a device wants to hear about its twin and methods.
-    pub(super) fn listen(&self, id: &str, number: u64, desired: Option<bool>, methods: Option<bool>) {
+    pub(super) fn listen(
+        &self,
+        id: &str,
+        number: u64,
+        desired: Option<bool>,
+        methods: Option<bool>,
+    ) {
         let mut state = self.state();
         if let Some(known) = state.connections.get_mut(id).filter(|c| c.number == number) {
             known.desired = desired.unwrap_or(known.desired);
@@ -385,7 +397,9 @@ impl HubCore {
         let connection = state.connections.get(id).filter(|c| c.methods);
         let connection = connection.ok_or_else(|| HubError::not_online(id))?;
         let topic = format!("$iothub/methods/POST/{name}/?$rid={number:x}");
-        connection.outbox.send(topic, payload.to_string().into_bytes());
+        connection
+            .outbox
+            .send(topic, payload.to_string().into_bytes());
         let (sender, receiver) = oneshot::channel();
         state.methods.insert(number, (id.to_owned(), sender));
         Ok((number, receiver))
@@ -399,7 +413,10 @@ impl HubCore {
     /// Takes a device's answer to a method; `false` when none was asked of it.
     pub(super) fn answer_method(&self, id: &str, number: u64, answer: MethodAnswer) -> bool {
         let mut state = self.state();
-        let asked = state.methods.get(&number).is_some_and(|(asked, _)| asked == id);
+        let asked = state
+            .methods
+            .get(&number)
+            .is_some_and(|(asked, _)| asked == id);
         if asked && let Some((_, sender)) = state.methods.remove(&number) {
             // Who called may have gone; the device has answered all the same.
             let _gone = sender.send(answer);

@@ -18,3 +18,7 @@ mod twin;
 pub use config::{IotHubConfig, Permission, SharedAccessPolicy, Sku, Tier};
 pub use routing::{Enrichment, Route, RouteSource, Routing};
 pub use server::{IotHub, IotHubEmulator};
+
+pub(crate) use device::Authentication;
+pub(crate) use service::Provision;
+pub(crate) use twin::Change;

@@ -30,7 +30,11 @@ pub(crate) enum Match<'a> {
 impl<'a> Match<'a> {
     pub(crate) fn new(etag: &'a str) -> Self {
         let etag = etag.trim_matches('"');
-        if matches!(etag, "*" | "") { Self::Any } else { Self::ETag(etag) }
+        if matches!(etag, "*" | "") {
+            Self::Any
+        } else {
+            Self::ETag(etag)
+        }
     }
 
     fn accepts(self, etag: &str) -> bool {
@@ -75,7 +79,11 @@ impl Registry {
         if self.devices.len() >= Sku::DEVICES_MAX {
             return Err(HubError::too_many_devices(Sku::DEVICES_MAX));
         }
-        let twin = Twin::new(clean(twin.tags.as_ref()), clean(twin.desired.as_ref()), now_us);
+        let twin = Twin::new(
+            clean(twin.tags.as_ref()),
+            clean(twin.desired.as_ref()),
+            now_us,
+        );
         twin.check()?;
         self.generation = time::ticks(now_us).max(self.generation + 1);
         self.changes += 1;
@@ -132,7 +140,9 @@ impl Registry {
         if !only.accepts(&device.etag_text()) {
             return Err(HubError::etag(id));
         }
-        self.devices.remove(id).ok_or_else(|| HubError::not_found(id))
+        self.devices
+            .remove(id)
+            .ok_or_else(|| HubError::not_found(id))
     }
 
     /// Changes tags and desired properties.
@@ -160,7 +170,8 @@ impl Registry {
 fn clean(map: Option<&Map<String, Value>>) -> Map<String, Value> {
     let Some(map) = map else { return Map::new() };
     let set = map.iter().filter(|(_, value)| !value.is_null());
-    set.map(|(name, value)| (name.clone(), value.clone())).collect()
+    set.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -172,7 +183,9 @@ mod tests {
     fn registry() -> Registry {
         let mut registry = Registry::default();
         let wish = Wish::parse(&json!({})).unwrap();
-        registry.create("h", "d", wish, &Change::default(), 5).unwrap();
+        registry
+            .create("h", "d", wish, &Change::default(), 5)
+            .unwrap();
         registry
     }
 
@@ -181,7 +194,9 @@ mod tests {
         let mut registry = registry();
         let before = registry.delete("d", Match::Any).unwrap();
         let wish = Wish::parse(&json!({})).unwrap();
-        let after = registry.create("h", "d", wish, &Change::default(), 5).unwrap();
+        let after = registry
+            .create("h", "d", wish, &Change::default(), 5)
+            .unwrap();
         assert_ne!(after.generation, before.generation);
         assert_ne!(after.authentication, before.authentication);
         assert_ne!(after.etag_text(), before.etag_text());
@@ -192,10 +207,17 @@ mod tests {
         let mut registry = registry();
         let etag = registry.get("d").unwrap().etag_text();
         let off = Wish::parse(&json!({"status": "disabled"})).unwrap();
-        registry.update("d", off.clone(), Match::ETag(&etag), 9).unwrap();
-        let refused = registry.update("d", off, Match::ETag(&etag), 9).unwrap_err();
+        registry
+            .update("d", off.clone(), Match::ETag(&etag), 9)
+            .unwrap();
+        let refused = registry
+            .update("d", off, Match::ETag(&etag), 9)
+            .unwrap_err();
         assert_eq!(refused.status, 412);
-        assert_eq!(registry.delete("d", Match::ETag(&etag)).unwrap_err().status, 412);
+        assert_eq!(
+            registry.delete("d", Match::ETag(&etag)).unwrap_err().status,
+            412
+        );
         assert_eq!(registry.get("d").unwrap().status_at_us, Some(9));
     }
 
@@ -204,7 +226,13 @@ mod tests {
         let mut registry = registry();
         let wish = || Wish::parse(&json!({})).unwrap();
         let twin = Change::default();
-        assert_eq!(registry.create("h", "d", wish(), &twin, 6).unwrap_err().code, 409_001);
+        assert_eq!(
+            registry
+                .create("h", "d", wish(), &twin, 6)
+                .unwrap_err()
+                .code,
+            409_001
+        );
         assert!(registry.create("h", "D", wish(), &twin, 6).is_ok());
         assert_eq!(registry.get("x").unwrap_err().code, 404_001);
         assert_eq!(registry.len(), 2);

@@ -114,7 +114,10 @@ impl Routes {
         }
         let known = |name: &str| {
             let own = name == BUILT_IN && routing.built_in.is_some();
-            own || routing.endpoints.iter().any(|(endpoint, _)| endpoint == name)
+            own || routing
+                .endpoints
+                .iter()
+                .any(|(endpoint, _)| endpoint == name)
         };
         let named = routing.routes.iter().map(|route| &route.endpoint);
         let enriched = routing.enrichments.iter().flat_map(|e| &e.endpoints);
@@ -174,7 +177,9 @@ impl Routes {
             return self.routing.built_in.as_ref();
         }
         let mut endpoints = self.routing.endpoints.iter();
-        endpoints.find(|(known, _)| known == name).map(|(_, hub)| hub)
+        endpoints
+            .find(|(known, _)| known == name)
+            .map(|(_, hub)| hub)
     }
 
     fn send(
@@ -191,7 +196,9 @@ impl Routes {
             let value = enriched(&enrichment.value, hub_name, device);
             let key = enrichment.key.as_str();
             // One property of a name survives, and the hub writes last.
-            event.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(key));
+            event
+                .properties
+                .retain(|(known, _)| !known.eq_ignore_ascii_case(key));
             event.properties.push((key.into(), value.into()));
         }
         if event.size() > ROUTED_BYTES_MAX {
@@ -242,8 +249,8 @@ fn json_body(event: &OutgoingEvent) -> Option<Value> {
     };
     let content_type = event.content_type.as_deref().unwrap_or_default();
     let kind = content_type.split(';').next().unwrap_or_default().trim();
-    let readable = kind.eq_ignore_ascii_case("application/json")
-        && is(&event.content_encoding, "utf-8");
+    let readable =
+        kind.eq_ignore_ascii_case("application/json") && is(&event.content_encoding, "utf-8");
     readable
         .then(|| serde_json::from_slice(&event.body).ok())
         .flatten()

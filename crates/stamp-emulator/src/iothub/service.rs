@@ -1,6 +1,6 @@
 //! What service programs do with a hub: identities, twins, queries.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::condition::{Condition, follow};
 use super::device::{Authentication, Device, Wish};
@@ -15,15 +15,13 @@ const BULK_MAX: usize = 100;
 
 impl HubCore {
     /// Registers a device.
-    pub(super) fn create(
-        &self,
-        id: &str,
-        wish: Wish,
-        twin: &Change,
-    ) -> Result<Device, HubError> {
+    pub(super) fn create(&self, id: &str, wish: Wish, twin: &Change) -> Result<Device, HubError> {
         let now_us = self.now_us();
         let mut state = self.state();
-        let device = state.registry.create(&self.host, id, wish, twin, now_us)?.clone();
+        let device = state
+            .registry
+            .create(&self.host, id, wish, twin, now_us)?
+            .clone();
         self.notify(&mut state, &device, Notice::Created, &device.twin_json());
         Ok(device)
     }
@@ -31,7 +29,11 @@ impl HubCore {
     /// Changes an identity. One that is disabled by it loses its connection.
     pub(super) fn update(&self, id: &str, wish: Wish, only: Match<'_>) -> Result<Device, HubError> {
         let now_us = self.now_us();
-        let device = self.state().registry.update(id, wish, only, now_us)?.clone();
+        let device = self
+            .state()
+            .registry
+            .update(id, wish, only, now_us)?
+            .clone();
         if device.disabled {
             self.disconnect(id);
         }
@@ -60,7 +62,11 @@ impl HubCore {
 
     pub(super) fn statistics(&self) -> Value {
         let state = self.state();
-        let disabled = state.registry.all().filter(|device| device.disabled).count();
+        let disabled = state
+            .registry
+            .all()
+            .filter(|device| device.disabled)
+            .count();
         json!({
             "totalDeviceCount": state.registry.len(),
             "enabledDeviceCount": state.registry.len() - disabled,
@@ -70,7 +76,11 @@ impl HubCore {
 
     pub(super) fn connected_count(&self) -> usize {
         let state = self.state();
-        state.registry.all().filter(|device| device.connected).count()
+        state
+            .registry
+            .all()
+            .filter(|device| device.connected)
+            .count()
     }
 
     /// Changes tags and desired properties; the device hears of the latter.
@@ -83,26 +93,38 @@ impl HubCore {
     ) -> Result<Device, HubError> {
         let now_us = self.now_us();
         let mut state = self.state();
-        let changed = state.registry.change_twin(id, change, replace, only, now_us);
+        let changed = state
+            .registry
+            .change_twin(id, change, replace, only, now_us);
         let device = changed?.clone();
         self.tell_twin_change(&mut state, &device, change, replace);
         Ok(device)
     }
 
     fn tell_twin_change(&self, state: &mut State, device: &Device, change: &Change, replace: bool) {
-        let mut body = if replace { device.twin_json() } else { change.json() };
+        let mut body = if replace {
+            device.twin_json()
+        } else {
+            change.json()
+        };
         body["version"] = device.twin.version.into();
         if let Some(desired) = &change.desired {
             body["properties"]["desired"] = device.twin.desired.patch(desired);
             HubCore::tell_desired(state, device, desired);
         }
-        let notice = if replace { Notice::TwinReplaced } else { Notice::TwinUpdated };
+        let notice = if replace {
+            Notice::TwinReplaced
+        } else {
+            Notice::TwinUpdated
+        };
         self.notify(state, device, notice, &body);
     }
 
     /// Does every entry of a bulk request it can; gives the answer and whether all went well.
     pub(super) fn bulk(&self, body: &Value) -> Result<(Value, bool), HubError> {
-        let entries = body.as_array().ok_or_else(|| HubError::argument("an array is expected"))?;
+        let entries = body
+            .as_array()
+            .ok_or_else(|| HubError::argument("an array is expected"))?;
         if entries.len() > BULK_MAX {
             let text = format!("at most {BULK_MAX} devices in one request");
             return Err(HubError::argument(text));
@@ -132,7 +154,11 @@ impl HubCore {
             "update" => drop(self.update(id, Wish::parse(entry)?, Match::Any)?),
             "updateIfMatchETag" => drop(self.update(id, Wish::parse(entry)?, etag)?),
             "createOrUpdate" | "createOrUpdateIfMatchETag" => {
-                let only = if mode == "createOrUpdate" { Match::Any } else { etag };
+                let only = if mode == "createOrUpdate" {
+                    Match::Any
+                } else {
+                    etag
+                };
                 let wish = Wish::parse(entry)?;
                 match self.update(id, wish.clone(), only) {
                     Err(error) if error.status == 404 => {
@@ -150,7 +176,9 @@ impl HubCore {
                 self.change_twin(id, &Change::parse(entry)?, false, twin_etag)?;
             }
             other => {
-                return Err(HubError::argument(format!("importMode {other:?} is not known")));
+                return Err(HubError::argument(format!(
+                    "importMode {other:?} is not known"
+                )));
             }
         }
         Ok(())
@@ -171,33 +199,65 @@ impl HubCore {
         })
     }
 
-    /// Registers a device as DPS does, or changes the one that is there.
-    pub(crate) fn provision(
-        &self,
-        id: &str,
-        authentication: Authentication,
-        edge: bool,
-        twin: &Change,
-        reset: bool,
-    ) -> Result<Device, HubError> {
+    /// Puts a device here as DPS does. One that is here already keeps its status, and its twin too
+    /// unless that is to be replaced.
+    pub(crate) fn provision(&self, id: &str, wanted: Provision) -> Result<(), HubError> {
+        let present = self.get(id).ok();
         let wish = Wish {
-            authentication: Some(authentication),
-            disabled: false,
-            status_reason: None,
-            edge,
+            authentication: Some(wanted.authentication),
+            disabled: present.as_ref().is_some_and(|device| device.disabled),
+            status_reason: present.as_ref().and_then(|d| d.status_reason.clone()),
+            edge: wanted.edge,
         };
-        match self.update(id, wish.clone(), Match::Any) {
-            Ok(device) if reset => {
-                let replaced = Change {
-                    tags: Some(twin.tags.clone().unwrap_or_default()),
-                    desired: Some(twin.desired.clone().unwrap_or_default()),
+        if present.is_none() {
+            self.create(id, wish, &wanted.twin)?;
+        } else {
+            self.update(id, wish, Match::Any)?;
+            if wanted.replaces_twin {
+                let all = Change {
+                    tags: Some(wanted.twin.tags.unwrap_or_default()),
+                    desired: Some(wanted.twin.desired.unwrap_or_default()),
                 };
-                self.change_twin(&device.id, &replaced, true, Match::Any)
+                self.change_twin(id, &all, true, Match::Any)?;
             }
-            Err(error) if error.status == 404 => self.create(id, wish, twin),
-            updated => updated,
+        }
+        match wanted.reported.filter(|reported| !reported.is_empty()) {
+            Some(reported) => self.report(id, &reported).map(drop),
+            None => Ok(()),
         }
     }
+
+    /// A device's twin, to be put into another hub.
+    pub(crate) fn export_twin(&self, id: &str) -> Option<(Change, Option<Map<String, Value>>)> {
+        let twin = self.get(id).ok()?.twin;
+        let reported = twin.reported.values().clone();
+        let change = Change {
+            tags: Some(twin.tags),
+            desired: Some(twin.desired.values().clone()),
+        };
+        Some((change, Some(reported)))
+    }
+
+    /// Deletes a device that went to another hub; one that is gone already is no error.
+    pub(crate) fn take_away(&self, id: &str) {
+        if let Err(error) = self.delete(id, Match::Any) {
+            tracing::debug!(
+                device = id,
+                code = error.code,
+                "there was no device to take away"
+            );
+        }
+    }
+}
+
+/// A device as DPS puts it into a hub.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Provision {
+    pub(crate) authentication: Authentication,
+    pub(crate) edge: bool,
+    pub(crate) twin: Change,
+    pub(crate) reported: Option<Map<String, Value>>,
+    pub(crate) replaces_twin: bool,
 }
 
 /// `devices.tags.x` and `tags.x` mean the same.
@@ -239,11 +299,17 @@ impl Query {
             None => None,
             Some(_) if is(from + 2, "where") => {
                 // The condition's own spaces count: they may be inside a text.
-                let at = text.to_ascii_lowercase().find("where").map_or(0, |at| at + 5);
+                let at = text
+                    .to_ascii_lowercase()
+                    .find("where")
+                    .map_or(0, |at| at + 5);
                 Some(Condition::parse(&text[at..])?)
             }
             Some(_) => return refused(),
         };
-        Ok(Self { count_as, condition })
+        Ok(Self {
+            count_as,
+            condition,
+        })
     }
 }

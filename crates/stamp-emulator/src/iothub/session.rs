@@ -29,7 +29,11 @@ impl Drop for DeviceSession {
 impl Broker for HubCore {
     type Session = DeviceSession;
 
-    fn connect(self: &Arc<Self>, login: Login<'_>, outbox: Outbox) -> Result<DeviceSession, Refused> {
+    fn connect(
+        self: &Arc<Self>,
+        login: Login<'_>,
+        outbox: Outbox,
+    ) -> Result<DeviceSession, Refused> {
         if self.faults.meet(Operation::Connect).refusal.is_some() {
             return Err(Refused::ServerUnavailable);
         }

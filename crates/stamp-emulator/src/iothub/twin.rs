@@ -171,7 +171,8 @@ fn section(value: &Value, name: &str) -> Result<Option<Map<String, Value>>, HubE
 pub(crate) fn without_own(map: &Map<String, Value>) -> Map<String, Value> {
     let own = |name: &str| matches!(name, "$version" | "$metadata");
     let kept = map.iter().filter(|(name, _)| !own(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    kept.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// JSON merge patch: `null` takes a member away.
@@ -243,7 +244,11 @@ mod tests {
     #[test]
     fn sections_have_the_limits_of_the_service() {
         let long = "x".repeat(9_000);
-        let twin = Twin::new(map(json!({ "t": long.clone() })), map(json!({ "t": long })), 0);
+        let twin = Twin::new(
+            map(json!({ "t": long.clone() })),
+            map(json!({ "t": long })),
+            0,
+        );
         assert_eq!(twin.check().unwrap_err().status, 413);
         assert!(Change::parse(&json!({"tags": 3})).is_err());
     }

@@ -223,7 +223,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         subscribe: &v3_1_1::Subscribe,
     ) -> bool {
         let granted = subscribe.entries().iter().map(|entry| {
-            match (session.subscribe(entry.topic_filter()), entry.sub_opts().qos()) {
+            match (
+                session.subscribe(entry.topic_filter()),
+                entry.sub_opts().qos(),
+            ) {
                 (false, _) => SubackReturnCode::Failure,
                 (true, Qos::AtMostOnce) => SubackReturnCode::SuccessMaximumQos0,
                 (true, _) => SubackReturnCode::SuccessMaximumQos1,

@@ -88,7 +88,11 @@ pub(crate) trait Broker: Send + Sync + 'static {
     type Session: Session;
 
     /// Admits a client or refuses it.
-    fn connect(self: &Arc<Self>, login: Login<'_>, outbox: Outbox) -> Result<Self::Session, Refused>;
+    fn connect(
+        self: &Arc<Self>,
+        login: Login<'_>,
+        outbox: Outbox,
+    ) -> Result<Self::Session, Refused>;
 }
 
 /// One connection's meaning. Dropping it means the connection is gone.

@@ -1,11 +1,15 @@
-//! Event Hubs on loopback, good enough for the published Azure clients.
+//! Event Hubs, IoT Hub and DPS on loopback, good enough for the published Azure clients.
 //!
 //! [`EventHubsEmulator`] is a namespace in this process: anyone's client reaches it with
 //! `UseDevelopmentEmulator=true`, a test plays IoT Hub with [`Hub::publish`], switches faults on
 //! with [`Hub::faults`] and counts requests with [`Hub::counters`].
 //!
-//! For development only: it accepts every token, listens on loopback only, and keeps events in
-//! memory only.
+//! [`IotHubEmulator`] and [`DpsEmulator`] are the services in front of it: devices register, connect
+//! and send as they do in production, over TLS with an [`Authority`] of their own, and what they send
+//! is routed into its hubs.
+//!
+//! For development only: everything listens on loopback and lives in memory, and the namespace
+//! accepts every token.
 //!
 //! ```
 //! # use std::net::{Ipv4Addr, SocketAddr};

@@ -19,11 +19,64 @@ function refused(call) {
 
 async function all(query) {
   const pages = [];
-  while (query.hasMoreResults()) {
+  while (query.hasMoreResults) {
     const page = await query.next();
     pages.push(page.result.map((item) => item.registrationId ?? item.enrollmentGroupId));
   }
   return pages;
+}
+
+// By callback: this client's promise never settles.
+function bulkCreate(client, ids) {
+  const enrollments = ids.map((registrationId) => ({ registrationId, attestation: symmetric }));
+  return new Promise((resolve, reject) => {
+    client.runBulkEnrollmentOperation({ mode: "create", enrollments }, (error, result) =>
+      error ? reject(error) : resolve(result),
+    );
+  });
+}
+
+async function main(connectionString, hub) {
+  const client = ProvisioningServiceClient.fromConnectionString(connectionString);
+  const one = (
+    await client.createOrUpdateIndividualEnrollment({
+      registrationId: "pump-1",
+      deviceId: "Pump-One",
+      attestation: symmetric,
+      iotHubs: [hub],
+      allocationPolicy: "static",
+      initialTwin: { tags: { tenant: "acme" }, properties: { desired: { rate: 5 } } },
+    })
+  ).responseBody;
+  const updated = (
+    await client.createOrUpdateIndividualEnrollment({ ...one, provisioningStatus: "disabled" })
+  ).responseBody;
+  const stale = await refused(client.createOrUpdateIndividualEnrollment(one));
+  const group = (
+    await client.createOrUpdateEnrollmentGroup({
+      enrollmentGroupId: "fleet",
+      attestation: symmetric,
+      provisioningStatus: "enabled",
+    })
+  ).responseBody;
+  const keys = (await client.getEnrollmentGroupAttestationMechanism("fleet")).responseBody;
+  const bulk = await bulkCreate(client, ["a", "b", "c", "pump-1"]);
+  const pages = [];
+  while (query.hasMoreResults) {
+    const page = await query.next();
+    pages.push(page.result.map((item) => item.registrationId ?? item.enrollmentGroupId));
+  }
+  return pages;
+}
+
+// By callback: this client's promise never settles.
+function bulkCreate(client, ids) {
+  const enrollments = ids.map((registrationId) => ({ registrationId, attestation: symmetric }));
+  return new Promise((resolve, reject) => {
+    client.runBulkEnrollmentOperation({ mode: "create", enrollments }, (error, result) =>
+      error ? reject(error) : resolve(result),
+    );
+  });
 }
 
 async function main(connectionString, hub) {

@@ -49,9 +49,9 @@ mod throttle;
 mod time;
 mod tls;
 
+pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookSpelling};
 #[doc(hidden)]
 pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
-pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookSpelling};
 pub use eventhubs::{
     Clock, Counters, EmulatorConfig, EmulatorError, EventHubsEmulator, Faults, Hub, HubConfig,
     Limits, OutgoingEvent, Published, Refusal, Retention, serve, wall_clock,

@@ -336,14 +336,14 @@ fn node_keeps_enrolments_and_groups() {
         "status": ["enabled", "disabled"],
         "device": "Pump-One",
         "twin": 5,
-        "stale": "InvalidEtagError",
+        "stale": ["InvalidEtagError", 412],
         "group": "fleet",
         "key": 88,
         "bulk": [false, [["pump-1", 409_201]]],
         "pages": [["a", "b", "c"], ["pump-1"]],
         "groups": [["fleet"]],
-        "bad": "ArgumentError",
-        "missing": "DeviceNotFoundError",
+        "bad": ["ArgumentError", 400],
+        "missing": ["Error", 404],
     });
     assert_eq!(said, wanted);
     service.stop();

@@ -260,3 +260,37 @@ fn body(call: &Call) -> Result<Value, DpsError> {
     call.json()
         .ok_or_else(|| DpsError::argument("the body is not JSON"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Authority, DpsConfig, Listen};
+
+    #[test]
+    fn a_bulk_does_what_it_can_and_names_what_it_could_not() {
+        let authority = Arc::new(Authority::generate().unwrap());
+        let core = DpsCore::new(DpsConfig::new(Listen::default(), authority, "0ne")).unwrap();
+        let entry =
+            |id: &str| json!({ "registrationId": id, "attestation": { "type": "symmetricKey" } });
+        let create =
+            json!({ "mode": "create", "enrollments": [entry("a"), entry("b"), entry("A")] });
+
+        let reply = bulk(&core, Kind::Individual, &create).unwrap();
+
+        let body: Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(body["isSuccessful"], false);
+        assert_eq!(body["errors"].as_array().unwrap().len(), 1);
+        assert_eq!(body["errors"][0]["registrationId"], "A");
+        assert_eq!(body["errors"][0]["errorCode"], 409_201);
+        assert_eq!(core.enrollments(Kind::Individual).len(), 2);
+        let delete = json!({ "mode": "delete", "enrollments": [entry("a"), entry("b")] });
+        let reply = bulk(&core, Kind::Individual, &delete).unwrap();
+        assert!(reply.body.contains("true"), "{}", reply.body);
+        let many = vec![entry("x"); BULK_MAX + 1];
+        let many = json!({ "mode": "create", "enrollments": many });
+        assert_eq!(
+            bulk(&core, Kind::Individual, &many).unwrap_err().status,
+            400
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,6 +96,18 @@ impl Azurite {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}/{ACCOUNT_NAME}", self.port)
+    }
+
+    /// Where the service listens, for a [`FaultProxy`](crate::FaultProxy) in front of it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The blob endpoint as it is behind `proxy`.
+    #[must_use]
+    pub fn endpoint_behind(&self, proxy: &crate::FaultProxy) -> String {
+        format!("http://{}/{ACCOUNT_NAME}", proxy.address())
     }
 
     /// What the Azure clients take.

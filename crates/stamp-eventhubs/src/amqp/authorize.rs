@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use fe2o3_amqp_types::primitives::{SimpleValue, Timestamp, Value};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::request::Requests;
@@ -17,7 +18,23 @@ pub(crate) struct Authorization {
     audience: String,
     /// `None` without a credential: nothing is put, nothing has to be renewed.
     links: Option<Requests>,
-    pub(super) renew_at: Option<SystemTime>,
+    pub(super) renewal: Option<Renewal>,
+}
+
+/// When a token is replaced: by the clock that it was made with, and by the time that has passed.
+///
+/// A clock that was put back must not make a token last longer than the hub lets it, and a machine
+/// that slept must not count from when it woke. The earlier of the two is at worst a token too many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Renewal {
+    pub(super) by_clock: SystemTime,
+    pub(super) by_time_passed: Instant,
+}
+
+impl Renewal {
+    fn is_due(&self) -> bool {
+        SystemTime::now() >= self.by_clock || Instant::now() >= self.by_time_passed
+    }
 }
 
 impl Authorization {
@@ -36,7 +53,7 @@ impl Authorization {
             credential: credential.clone(),
             audience,
             links,
-            renew_at: None,
+            renewal: None,
         };
         authorization.put_token(connection, asked).await?;
         Ok(authorization)
@@ -48,8 +65,8 @@ impl Authorization {
         connection: &Connection,
         asked: &Asked,
     ) -> Result<(), HubError> {
-        match self.renew_at {
-            Some(at) if SystemTime::now() >= at => self.put_token(connection, asked).await,
+        match self.renewal {
+            Some(renewal) if renewal.is_due() => self.put_token(connection, asked).await,
             _ => Ok(()),
         }
     }
@@ -72,12 +89,15 @@ impl Authorization {
         if let Some(end) = token.expires_at.and_then(milliseconds) {
             properties.push(("expiration", Timestamp::from_milliseconds(end).into()));
         }
-        let renew_at = token.renew_at();
+        let renewal = token.renew_at().map(|by_clock| Renewal {
+            by_clock,
+            by_time_passed: Instant::now() + Token::RENEWED_AFTER,
+        });
         let answer = links
             .ask(connection, properties, Value::String(token.text), asked)
             .await?;
         answer.success(asked)?;
-        self.renew_at = renew_at;
+        self.renewal = renewal;
         Ok(())
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Token {
 }
 
 impl Token {
+    /// How old a token gets before it is replaced.
+    pub(crate) const RENEWED_AFTER: Duration = LIFETIME.saturating_sub(RENEWED_BEFORE_END);
+
     /// Makes a token for `audience`; `None` when there is no credential.
     pub(crate) fn make(credential: &Credential, audience: &str, now: SystemTime) -> Option<Self> {
         match credential {

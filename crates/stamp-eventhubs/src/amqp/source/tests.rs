@@ -2,6 +2,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, OutgoingEvent, Refusal};
 use stamp_model::{BatchLimits, PartitionId};
+use tokio::time::Instant;
 
 use super::AmqpSource;
 use crate::{AmqpConfig, AmqpHub, EventHub, HubError, PartitionSource, StartPosition};
@@ -39,8 +40,9 @@ async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, AmqpSource) {
 async fn a_token_that_ends_soon_is_renewed_once_on_the_same_connection() {
     let (emulator, _, mut source) = open().await;
     assert_eq!(emulator.counters().put_tokens, 1);
-    assert!(source.authorization.renew_at.unwrap() > UNIX_EPOCH);
-    source.authorization.renew_at = Some(UNIX_EPOCH);
+    let renewal = source.authorization.renewal.as_mut().unwrap();
+    assert!(renewal.by_clock > UNIX_EPOCH);
+    renewal.by_clock = UNIX_EPOCH;
     assert_eq!(source.next_batch(LIMITS).await.unwrap().events.len(), 1);
     let limits = BatchLimits {
         wait_max: Duration::ZERO,
@@ -54,10 +56,26 @@ async fn a_token_that_ends_soon_is_renewed_once_on_the_same_connection() {
 }
 
 #[tokio::test]
+async fn a_token_is_renewed_when_its_time_has_passed_though_the_clock_was_put_back() {
+    let (emulator, _, mut source) = open().await;
+    let renewal = source.authorization.renewal.as_mut().unwrap();
+    renewal.by_clock += Duration::from_secs(3_600);
+    renewal.by_time_passed = Instant::now();
+
+    assert_eq!(source.next_batch(LIMITS).await.unwrap().events.len(), 1);
+
+    assert_eq!(emulator.counters().put_tokens, 2);
+    let renewal = source.authorization.renewal.unwrap();
+    assert!(renewal.by_time_passed > Instant::now());
+    source.close().await;
+    emulator.stop().await;
+}
+
+#[tokio::test]
 async fn a_renewal_that_is_refused_fails_the_pull_and_is_not_tried_again() {
     let (emulator, hub, mut source) = open().await;
     hub.faults().refuse_put_token(u32::MAX, 503);
-    source.authorization.renew_at = Some(UNIX_EPOCH);
+    source.authorization.renewal.as_mut().unwrap().by_clock = UNIX_EPOCH;
     let error = source.next_batch(LIMITS).await.unwrap_err();
     assert!(matches!(error, HubError::Throttled { .. }), "{error}");
     let error = source.next_batch(LIMITS).await.unwrap_err();

@@ -88,7 +88,9 @@ impl Holding {
 
     /// No longer renews a partition that the hub gave to another reader. Its blob is left as it is.
     pub(crate) fn forget(&mut self, partition: PartitionId) {
-        self.held.remove(&partition);
+        if self.held.remove(&partition).is_some() {
+            self.metrics.partitions_owned(self.held.len());
+        }
     }
 
     /// One round: looks at the blobs, renews what it holds and claims what is due to it, but

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{
-    Service, assert_tables, emulator, expected_up_to, publish, read_tables, write_config,
-};
+use crate::process::{Service, http_get};
+use crate::support::{assert_tables, emulator, expected_up_to, publish, read_tables, write_config};
 
 /// Exit code and stderr of `stampworks` with these arguments.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
@@ -242,22 +241,7 @@ fn a_refused_credential_ends_with_4() {
     assert!(errors.contains("credential"), "{errors}");
 }
 
-fn http_get(address: &str, path: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(crate::support::PROCESS_MAX))
-        .unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: stamp\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
+/// Fault scenario 40.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_asked_to_stop_commits_what_it_read_and_ends_with_0() {
     let emulator = emulator(2).await;

@@ -2,61 +2,37 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    PROCESS_MAX, Service, assert_tables, emulator, expected_up_to, publish, read_tables,
-    write_config,
-};
+use crate::process::Service;
+use crate::stamp::{KEY_VARIABLE, Stamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stamp_interop::{ACCOUNT_KEY, Azurite};
-use stamp_lake::{Lake, StoreConfig};
-use stamp_model::PartitionId;
-use tokio::time::Instant;
+use stamp_interop::ACCOUNT_KEY;
 
-const PARTITIONS: u32 = 2;
+/// Kills when nothing else is asked for.
 const KILLS: u64 = 20;
-const KEY_VARIABLE: &str = "STAMPWORKS_TEST_ACCOUNT_KEY";
+/// How many there are, and the seed of their moments: see CONTRIBUTING.md.
+const KILLS_VARIABLE: &str = "STAMP_KILLS";
+const SEED_VARIABLE: &str = "STAMP_KILLS_SEED";
 
-fn store(azurite: &Azurite) -> String {
-    format!(
-        "url = \"az://{}/stamp-kill/s-1\"\nendpoint = \"{}\"\naccount-key-env = \"{KEY_VARIABLE}\"",
-        azurite.account_name(),
-        azurite.endpoint()
-    )
+/// A number from the environment, or `default` where there is none.
+fn asked(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// The key goes through a file here: this process has no such variable.
-fn lake(azurite: &Azurite, folder: &std::path::Path) -> Lake {
-    let key = folder.join("account-key");
-    std::fs::write(&key, ACCOUNT_KEY).unwrap();
-    let config = StoreConfig {
-        endpoint: Some(azurite.endpoint()),
-        account_key_file: Some(key),
-        ..StoreConfig::new(format!("az://{}/stamp-kill/s-1", azurite.account_name()))
-    };
-    Lake::open(&config, tokio::runtime::Handle::current()).unwrap()
-}
-
+/// Fault scenario 1.
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_at_random_moments_leave_every_row_exactly_once() {
-    let azurite = Azurite::start();
-    azurite.create_container("stamp-kill");
-    let emulator = emulator(PARTITIONS).await;
-    let hub = emulator.hub("telemetry").unwrap();
-    let folder = tempfile::tempdir().unwrap();
+async fn kills_at_random_moments_leave_every_row_exactly_once() {
+    let (kills, seed) = (asked(KILLS_VARIABLE, KILLS), asked(SEED_VARIABLE, 20));
+    let mut stamp = Stamp::new(2).await;
     // Small flushes and short waits: as many commits, and so as many moments to die in, as can be.
     let more = "[consumer]\nflush-rows = 150\nflush-age = \"200ms\"\nbatch-wait-max = \"50ms\"\nbatch-events-max = 60\n\
                 [resilience]\nstart-spread = \"1ms\"";
-    let endpoint = format!("amqp://{}", emulator.address());
-    let config = write_config(folder.path(), &endpoint, &store(&azurite), more);
+    let config = stamp.config("s-1", more);
     let environment = [(KEY_VARIABLE, ACCOUNT_KEY)];
-    let mut random = StdRng::seed_from_u64(20);
-    let mut sent = 0;
+    let mut random = StdRng::seed_from_u64(seed);
 
-    for _ in 0..KILLS {
-        let more = random.random_range(200..800);
-        (sent..sent + more).for_each(|number| publish(&hub, number));
-        sent += more;
+    for _ in 0..kills {
+        stamp.publish(random.random_range(200..800));
         let mut service = Service::start(&config, &environment);
         service.wait_for("partition opens");
         service.watch(Duration::from_millis(random.random_range(0..1_500)));
@@ -64,41 +40,14 @@ async fn twenty_kills_at_random_moments_leave_every_row_exactly_once() {
     }
     let mut service = Service::start(&config, &environment);
     service.wait_for("starting");
-    let lake = lake(&azurite, folder.path());
-    let checkpoints = lake.checkpoints(&namespace(&endpoint), "telemetry", "$default");
-    let until = Instant::now() + PROCESS_MAX;
-    for number in 0..PARTITIONS {
-        let partition = PartitionId::new(number).unwrap();
-        let last = hub.last_sequence(number);
-        while checkpoints
-            .read(partition)
-            .await
-            .unwrap()
-            .is_none_or(|at| at.sequence < last)
-        {
-            service.watch(Duration::from_millis(50));
-            assert!(
-                Instant::now() < until,
-                "partition {number} does not reach {last}"
-            );
-        }
-    }
-    let (status, log) = service.terminate();
+    stamp.until_settled().await;
 
-    assert_eq!(status.code(), Some(0), "{log}");
-    let last: Vec<i64> = (0..PARTITIONS)
-        .map(|number| hub.last_sequence(number))
-        .collect();
-    assert_eq!(
-        u64::try_from(last.iter().map(|last| last + 1).sum::<i64>()).unwrap(),
-        sent
-    );
-    assert_tables(&read_tables(&lake).await, &expected_up_to(&last));
-    emulator.stop().await;
-}
-
-/// As the service derives it from the endpoint.
-fn namespace(endpoint: &str) -> String {
-    let host = endpoint.trim_start_matches("amqp://");
-    host.split(':').next().unwrap().to_owned()
+    service.stop();
+    let events: i64 = (0..2)
+        .map(|number| stamp.hub.last_sequence(number) + 1)
+        .sum();
+    assert_eq!(u64::try_from(events).unwrap(), stamp.sent());
+    stamp.assert_complete().await;
+    println!("{kills} kills of seed {seed}, {events} events, 0 differences");
+    stamp.emulator.stop().await;
 }

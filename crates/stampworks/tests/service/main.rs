@@ -1,13 +1,26 @@
 //! The real binary, from its arguments to its exit code and the tables it leaves.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test measured, and the log of a process when it fails"
+)]
 
 mod cli;
+mod clock;
+mod disk;
 mod fleet;
 mod inspect;
 mod kill;
+mod network;
+mod outage;
 mod ownership;
+mod process;
 mod readers;
 mod replay;
+mod replies;
+mod stamp;
+mod stop;
 mod support;
 mod verify;
+mod zombie;

@@ -1,148 +1,24 @@
 //! Real processes share a hub's partitions on real blobs, also with a processor of the Azure SDK.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::support::{
-    PROCESS_MAX, Service, assert_tables, emulator, expected_up_to, publish, read_tables,
-    write_config,
-};
+use crate::process::Service;
+use crate::stamp::{EAGER, Stamp};
+use crate::support::PROCESS_MAX;
 use serde_json::Value;
-use stamp_emulator::{EventHubsEmulator, Hub};
-use stamp_interop::{ACCOUNT_KEY, Azurite, Language, run_script};
-use stamp_lake::{Lake, StoreConfig};
-use stamp_model::PartitionId;
-use tokio::time::{Instant, interval};
+use stamp_interop::{Language, run_script};
 
 const PARTITIONS: u32 = 4;
-const KEY_VARIABLE: &str = "STAMPWORKS_TEST_ACCOUNT_KEY";
-const NAMESPACE: &str = "127.0.0.1";
 
-/// A hub, a container and what is in them.
-struct Stamp {
-    azurite: Azurite,
-    emulator: EventHubsEmulator,
-    hub: Hub,
-    folder: tempfile::TempDir,
-    lake: Lake,
-    sent: u64,
-}
-
-impl Stamp {
-    async fn new() -> Self {
-        let azurite = Azurite::start();
-        azurite.create_container("stamp-share");
-        let emulator = emulator(PARTITIONS).await;
-        let hub = emulator.hub("telemetry").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        // The key goes through a file here: this process has no such variable.
-        let key = folder.path().join("account-key");
-        std::fs::write(&key, ACCOUNT_KEY).unwrap();
-        let store = StoreConfig {
-            endpoint: Some(azurite.endpoint()),
-            account_key_file: Some(key),
-            ..StoreConfig::new(format!("az://{}/stamp-share", azurite.account_name()))
-        };
-        let lake = Lake::open(&store, tokio::runtime::Handle::current()).unwrap();
-        Self {
-            azurite,
-            emulator,
-            hub,
-            folder,
-            lake,
-            sent: 0,
-        }
-    }
-
-    /// A replica, as it would run in a pod of that name.
-    fn replica(&self, name: &str) -> Service {
-        let store = format!(
-            "url = \"az://{}/stamp-share\"\nendpoint = \"{}\"\naccount-key-env = \"{KEY_VARIABLE}\"",
-            self.azurite.account_name(),
-            self.azurite.endpoint()
-        );
-        let more = format!(
-            "[consumer]\nflush-age = \"200ms\"\nbatch-wait-max = \"50ms\"\n\
-             [consumer.ownership]\nrenew-every = \"1s\"\nexpire-after = \"5s\"\nowner-id = \"{name}\"\n\
-             [resilience]\nstart-spread = \"100ms\""
-        );
-        let folder: PathBuf = self.folder.path().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let endpoint = format!("amqp://{}", self.emulator.address());
-        let config = write_config(&folder, &endpoint, &store, &more);
-        Service::start(&config, &[(KEY_VARIABLE, ACCOUNT_KEY)])
-    }
-
-    fn publish(&mut self, events: u64) {
-        (self.sent..self.sent + events).for_each(|number| publish(&self.hub, number));
-        self.sent += events;
-    }
-
-    async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
-        let until = Instant::now() + PROCESS_MAX;
-        let mut ticks = interval(Duration::from_millis(100));
-        while !reached().await {
-            assert!(Instant::now() < until, "never came: {what}");
-            ticks.tick().await;
-        }
-    }
-
-    async fn until_owned(&self, expected: &[(&str, usize)]) {
-        let group = self
-            .lake
-            .ownerships(NAMESPACE, "telemetry", "$default")
-            .unwrap();
-        let expected: BTreeMap<String, usize> = expected
-            .iter()
-            .map(|&(name, count)| (name.to_owned(), count))
-            .collect();
-        self.until(&format!("{expected:?}"), async || {
-            let mut owners: BTreeMap<String, usize> = BTreeMap::new();
-            for ownership in group.list().await.unwrap() {
-                *owners.entry(ownership.owner_id).or_default() += 1;
-            }
-            owners == expected
-        })
-        .await;
-    }
-
-    async fn until_settled(&self) {
-        let checkpoints = self.lake.checkpoints(NAMESPACE, "telemetry", "$default");
-        self.until("everything is settled", async || {
-            for number in 0..PARTITIONS {
-                let partition = PartitionId::new(number).unwrap();
-                let at = checkpoints.read(partition).await.unwrap();
-                if at.is_none_or(|at| at.sequence < self.hub.last_sequence(number)) {
-                    return false;
-                }
-            }
-            true
-        })
-        .await;
-    }
-
-    /// Every message has its row, once.
-    async fn assert_complete(&self) {
-        let last: Vec<i64> = (0..PARTITIONS)
-            .map(|number| self.hub.last_sequence(number))
-            .collect();
-        assert_tables(&read_tables(&self.lake).await, &expected_up_to(&last));
-    }
-}
-
-#[track_caller]
-fn stop(service: Service) {
-    let (status, log) = service.terminate();
-    assert_eq!(status.code(), Some(0), "{log}");
+fn replica(stamp: &Stamp, name: &str) -> Service {
+    let more = format!("{EAGER}[resilience]\nstart-spread = \"100ms\"");
+    stamp.replica(name, 5, &more)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_partitions_of_a_killed_replica_are_read_by_the_others_and_every_row_is_there_once() {
-    let mut stamp = Stamp::new().await;
+    let mut stamp = Stamp::new(PARTITIONS).await;
     stamp.publish(400);
-    let a = stamp.replica("a");
-    let b = stamp.replica("b");
+    let a = replica(&stamp, "a");
+    let b = replica(&stamp, "b");
     stamp.until_owned(&[("a", 2), ("b", 2)]).await;
     stamp.publish(400);
     stamp.until_settled().await;
@@ -151,16 +27,16 @@ async fn the_partitions_of_a_killed_replica_are_read_by_the_others_and_every_row
     drop(a);
     stamp.until_owned(&[("b", 4)]).await;
     stamp.publish(400);
-    let a = stamp.replica("a");
+    let a = replica(&stamp, "a");
     stamp.until_owned(&[("a", 2), ("b", 2)]).await;
     stamp.publish(400);
     stamp.until_settled().await;
 
-    stop(b);
+    b.stop();
     stamp.until_owned(&[("a", 4)]).await;
     stamp.publish(400);
     stamp.until_settled().await;
-    stop(a);
+    a.stop();
     stamp.until_owned(&[("", 4)]).await;
     stamp.assert_complete().await;
     stamp.emulator.stop().await;
@@ -168,21 +44,23 @@ async fn the_partitions_of_a_killed_replica_are_read_by_the_others_and_every_row
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_of_the_azure_sdk_has_its_share_and_gives_it_back() {
-    let mut stamp = Stamp::new().await;
+    let mut stamp = Stamp::new(PARTITIONS).await;
     stamp.publish(400);
-    let a = stamp.replica("a");
+    let a = replica(&stamp, "a");
     stamp.until_owned(&[("a", 4)]).await;
     stamp.until_settled().await;
     let arguments = [
         stamp.emulator.connection_string("telemetry"),
         stamp.azurite.connection_string(),
+        stamp.container().to_owned(),
+        "2".to_owned(),
     ];
     let processor = tokio::task::spawn_blocking(move || -> Value {
-        let [hub, blobs] = &arguments;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         run_script(
             Language::Python,
             "python/eventhubs_share.py",
-            &[hub.as_str(), blobs.as_str(), "stamp-share", "2"],
+            &arguments,
             PROCESS_MAX * 2,
         )
     });
@@ -195,7 +73,7 @@ async fn a_processor_of_the_azure_sdk_has_its_share_and_gives_it_back() {
     stamp.publish(400);
     stamp.until_owned(&[("a", 4)]).await;
     stamp.until_settled().await;
-    stop(a);
+    a.stop();
     stamp.assert_complete().await;
     stamp.emulator.stop().await;
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{PROCESS_MAX, SCHEMA, Service, publish};
+use crate::process::Service;
+use crate::support::{PROCESS_MAX, SCHEMA, publish};
 use crate::verify::{EVENTS, lake, settled_stamp, verify};
 use stamp_model::PartitionId;
 use tokio::time::Instant;

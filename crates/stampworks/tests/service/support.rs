@@ -1,13 +1,12 @@
-//! A stamp's configuration in a folder, the real process that runs it, and what is in its tables.
+//! A stamp's configuration in a folder, the events it gets, and what is in its tables.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, HubConfig, OutgoingEvent};
 use stamp_lake::{Columns, Lake};
 use stamp_model::{HubStamp, MessageSource, TenantId};
@@ -26,6 +25,9 @@ path = "value"
 type = "f64"
 required = true
 max = 1000.0
+[[fields]]
+name = "note"
+type = "string"
 "#;
 
 /// One hub called `telemetry`.
@@ -62,6 +64,11 @@ pub(crate) fn fate(number: u64) -> Fate {
 
 /// Publishes message `number` of ten devices; its value is its number modulo 1,000.
 pub(crate) fn publish(hub: &Hub, number: u64) {
+    publish_noted(hub, number, 0);
+}
+
+/// As [`publish`], with a text of `note_bytes` that does not compress to less than half.
+pub(crate) fn publish_noted(hub: &Hub, number: u64, note_bytes: usize) {
     let value = match fate(number) {
         Fate::Rejected => "99999".to_owned(),
         Fate::Reading | Fate::Quarantined => (number % 1_000).to_string(),
@@ -71,7 +78,13 @@ pub(crate) fn publish(hub: &Hub, number: u64) {
         Fate::Reading | Fate::Rejected => format!("d-{}", number % 10),
     };
     // 2026-11-24T12:00:00Z and later; far from the hub's clock is only suspect, never lost.
-    let body = format!(r#"{{"ts":{},"value":{value}}}"#, 1_795_521_600_000 + number);
+    let ts = 1_795_521_600_000 + number;
+    let body = if note_bytes == 0 {
+        format!(r#"{{"ts":{ts},"value":{value}}}"#)
+    } else {
+        let note = note(number, note_bytes);
+        format!(r#"{{"ts":{ts},"value":{value},"note":"{note}"}}"#)
+    };
     let event = OutgoingEvent {
         body: Bytes::from(body),
         hub: HubStamp {
@@ -83,6 +96,14 @@ pub(crate) fn publish(hub: &Hub, number: u64) {
     };
     let partition = u32::try_from(number % u64::from(hub.partitions())).unwrap();
     hub.publish(partition, event).unwrap();
+}
+
+fn note(number: u64, bytes: usize) -> String {
+    let mut random = StdRng::seed_from_u64(number);
+    let words = (0..bytes.div_ceil(16)).map(|_| format!("{:016x}", random.random::<u64>()));
+    let mut text: String = words.collect();
+    text.truncate(bytes);
+    text
 }
 
 /// Writes a stamp's configuration with one tenant, `contoso`, whose devices are `d-*`.
@@ -115,123 +136,6 @@ devices = ["d-*"]
     let file = folder.join("stamp.toml");
     std::fs::write(&file, text).unwrap();
     file
-}
-
-/// A running `stampworks consume`. Dropping it is SIGKILL.
-pub(crate) struct Service {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Service {
-    pub(crate) fn start(config: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
-            .args(["consume", "--config"])
-            .arg(config)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (send, lines) = sync_channel(1_024);
-        std::thread::spawn(move || {
-            // Ends with the process, or when nobody wants the lines any more.
-            let _ = stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| send.send(line));
-        });
-        Self {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
-    }
-
-    /// Reads log lines for `time`, or until the process ends.
-    pub(crate) fn watch(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while let Ok(line) = self
-            .lines
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            self.seen.push(line);
-        }
-    }
-
-    /// Reads log lines until one holds `text`.
-    #[track_caller]
-    pub(crate) fn wait_for(&mut self, text: &str) {
-        let until = Instant::now() + PROCESS_MAX;
-        loop {
-            match self
-                .lines
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => {
-                    let found = line.contains(text);
-                    self.seen.push(line);
-                    if found {
-                        return;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("never said {text:?}:\n{}", self.seen.join("\n"))
-                }
-            }
-        }
-    }
-
-    /// Where the service says that its endpoints are.
-    #[track_caller]
-    pub(crate) fn endpoints(&self) -> String {
-        let line = self
-            .seen
-            .iter()
-            .find_map(|line| line.split_once("endpoints="));
-        let (_, rest) = line.expect("the first line names the endpoints");
-        rest.split_whitespace().next().unwrap().to_owned()
-    }
-
-    /// SIGTERM, and the log.
-    #[track_caller]
-    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        self.ended()
-    }
-
-    /// Waits for the end, and the log.
-    #[track_caller]
-    pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
-        let until = Instant::now() + PROCESS_MAX;
-        loop {
-            match self
-                .lines
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("did not end:\n{}", self.seen.join("\n")),
-            }
-        }
-        (self.child.wait().unwrap(), self.seen.join("\n"))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Every event of every table, with the number of its rows.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{PROCESS_MAX, Service, emulator, publish, write_config};
+use crate::process::Service;
+use crate::support::{PROCESS_MAX, emulator, publish, write_config};
 use stamp_lake::{EncodeOptions, Lake, RawKind, StoreConfig, encode_raw};
 use stamp_model::{AppId, HubIdentity, Mark, PartitionId, RawRow, StampId, TenantId};
 use tokio::time::Instant;

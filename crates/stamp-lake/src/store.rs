@@ -21,6 +21,30 @@ use crate::LakeError;
 use crate::config::{Credential, Place, StoreConfig, wrong};
 use crate::http::AnswerConnector;
 
+/// Names the file with the token of a workload identity.
+const TOKEN_FILE_VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+
+impl StoreConfig {
+    /// Whether the files are there that the process itself needs, for its start: a token file that
+    /// is missing then was not mounted and will not come. A configuration can be good without them,
+    /// on another machine. Its content changes while the process runs and is not kept.
+    ///
+    /// # Errors
+    /// [`LakeError::Config`] with the key, the variable and the file.
+    pub fn check_token_file(&self) -> std::result::Result<(), LakeError> {
+        if !self.workload_identity {
+            return Ok(());
+        }
+        let path = identity_env(TOKEN_FILE_VARIABLE)?;
+        match secret_file("workload-identity", FilePath::new(&path)) {
+            Err(LakeError::Config { key, reason }) => {
+                Err(wrong(key, format!("{TOKEN_FILE_VARIABLE}: {reason}")))
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
 /// A store and the URL of the lake's root in it. The URL's path is the key prefix in the store.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn ObjectStore>,
@@ -119,7 +143,7 @@ fn with_credential(
         Credential::WorkloadIdentity => builder
             .with_client_id(identity_env("AZURE_CLIENT_ID")?)
             .with_tenant_id(identity_env("AZURE_TENANT_ID")?)
-            .with_federated_token_file(identity_env("AZURE_FEDERATED_TOKEN_FILE")?),
+            .with_federated_token_file(identity_env(TOKEN_FILE_VARIABLE)?),
         Credential::ManagedIdentity => match std::env::var("AZURE_CLIENT_ID") {
             Ok(id) if !id.is_empty() => builder.with_client_id(id),
             _ => builder,

@@ -91,7 +91,11 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
     let health = Health::new();
     let handle = tokio::runtime::Handle::current();
     let lake = open_lake(config)?;
+    config.store.check_token_file().map_err(|cause| {
+        stamp_consumer::ConfigError::value("store", stamp_consumer::chain(&cause).to_string())
+    })?;
     let tenants = plan_tenants(config, base, &lake, |store| {
+        store.check_token_file()?;
         Lake::open(store, handle.clone())
     })?;
     let hub = AmqpHub::new(&config.hub).map_err(|cause| {

@@ -124,6 +124,38 @@ fn a_missing_secret_is_named_and_never_printed() {
     );
 }
 
+/// Fault scenario 21.
+#[test]
+fn a_workload_identity_without_its_token_file_is_a_configuration_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = "url = \"az://account/container/prefix\"\nworkload-identity = true";
+    let config = write_config(folder.path(), "amqp://127.0.0.1:1", store, SOON);
+    let missing = folder.path().join("no-such-token");
+
+    // On another machine the configuration is good without the file.
+    for (arguments, code) in [(&["consume", "--check-config"][..], 0), (&["consume"], 3)] {
+        let out = Command::new(env!("CARGO_BIN_EXE_stampworks"))
+            .args(arguments)
+            .arg("--config")
+            .arg(&config)
+            .env("AZURE_CLIENT_ID", "11111111-1111-1111-1111-111111111111")
+            .env("AZURE_TENANT_ID", "22222222-2222-2222-2222-222222222222")
+            .env("AZURE_FEDERATED_TOKEN_FILE", &missing)
+            .output()
+            .unwrap();
+
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{arguments:?}: {errors}");
+        for word in [
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "no-such-token",
+            "workload-identity",
+        ] {
+            assert_eq!(errors.contains(word), code == 3, "{word:?} in:\n{errors}");
+        }
+    }
+}
+
 #[test]
 fn a_broken_schema_is_named_with_file_tenant_and_key() {
     let folder = tempfile::tempdir().unwrap();

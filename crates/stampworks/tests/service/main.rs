@@ -19,6 +19,7 @@ mod process;
 mod readers;
 mod replay;
 mod replies;
+mod soak;
 mod stamp;
 mod stop;
 mod support;

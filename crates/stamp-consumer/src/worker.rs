@@ -16,6 +16,7 @@ use stamp_eventhubs::{EventHub, HubError, PartitionProperties};
 use stamp_model::{AppId, BatchLimits, Event, EventBatch, Invariant, PartitionId, Sequences};
 use stamp_resilience::GaveUp;
 use stamp_schema::Decoder;
+use stamp_telemetry::PartitionState;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -170,19 +171,43 @@ impl<H: EventHub> PartitionWorker<H> {
 
     /// Reads until `stop`, then flushes, commits and checkpoints within the time to drain.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
-        let start = match find_start(&self.shared, self.partition, &self.app, &stop).await {
-            Ok(start) => start,
-            Err(_) if stop.is_cancelled() => return Ok(()),
-            Err(cause) => {
-                return Err(WorkerError::Start {
-                    partition: self.partition,
-                    cause: Box::new(cause),
-                });
-            }
+        let Some(start) = self.find_start(&stop).await? else {
+            return Ok(());
         };
         let outcome = self.read(start, &stop).await;
         self.drain().await;
         outcome
+    }
+
+    /// Where to read from; `None` when told to stop before that is known.
+    ///
+    /// An outage of hub or store that began after the partition was given to this process is none
+    /// of its errors: it rests and asks again, as for anything else that was given up.
+    async fn find_start(&self, stop: &CancellationToken) -> Result<Option<Start>, WorkerError> {
+        let (shared, partition) = (&self.shared, self.partition);
+        loop {
+            let cause = match find_start(shared, partition, &self.app, stop).await {
+                Ok(start) => return Ok(Some(start)),
+                Err(_) if stop.is_cancelled() => return Ok(None),
+                Err(cause) => cause,
+            };
+            let peer = match &cause {
+                StartError::Hub(GaveUp::Permanent { .. })
+                | StartError::Store(GaveUp::Permanent { .. }) => {
+                    return Err(WorkerError::Start {
+                        partition,
+                        cause: Box::new(cause),
+                    });
+                }
+                StartError::Hub(_) => &shared.hub_peer,
+                StartError::Store(_) => &shared.store_peer,
+            };
+            tracing::error!(%partition, error = %crate::chain(&cause), "partition paused before its start is known");
+            shared
+                .metrics
+                .partition_state(partition, PartitionState::Paused);
+            peer.rest(stop).await;
+        }
     }
 
     async fn read(&mut self, start: Start, stop: &CancellationToken) -> Result<(), WorkerError> {

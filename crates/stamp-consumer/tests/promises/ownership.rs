@@ -228,6 +228,36 @@ async fn while_the_ownership_blobs_cannot_be_reached_everyone_keeps_what_it_has(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_that_is_claimed_in_an_outage_waits_for_the_store_and_ends_nothing() {
+    let (hub, lake) = (hub(PARTITIONS), memory());
+    let mut sent = 0;
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = down.clone();
+    let faulty = lake.with_faults(move |request| {
+        if switch.load(Ordering::Acquire) && !request.path.contains("/ownership") {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    });
+    let mut a = replica(&hub, &faulty, "a");
+    let running = a.start().await;
+    down.store(true, Ordering::Release);
+    publish(&hub, &mut sent, 20);
+    until_owned(&lake, &[("a", 6)]).await;
+
+    // Longer than every limit of one operation.
+    pass(Duration::from_secs(600)).await;
+    let paused = a.metric(r#"stamp_partition_state{partition="0",stamp="s-1",state="paused"}"#);
+    assert!((paused - 1.0).abs() < 0.5, "{paused}");
+    down.store(false, Ordering::Release);
+
+    until_settled(&a, sent).await;
+    running.stop().await.unwrap();
+    assert_eq!(a.rows("alpha", "readings").await, each_once(sent));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_alone_is_cut_off_from_the_blobs_gives_way_and_loses_nothing() {
     let (hub, lake) = (hub(PARTITIONS), memory());
     let mut sent = 0;

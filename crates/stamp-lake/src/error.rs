@@ -277,13 +277,16 @@ impl Attempt {
 
     /// Sorts what is left: an answer by its status, or no answer at all.
     fn request_failed(self, error: StoreError) -> LakeError {
+        let verdict = Verdict::of(&error);
+        self.judged(verdict, error.into())
+    }
+
+    fn judged(self, verdict: Verdict, source: Cause) -> LakeError {
         let Self {
             operation,
             path,
             effect,
         } = self;
-        let verdict = Verdict::of(&error);
-        let source = error.into();
         match (verdict, effect) {
             (Verdict::Denied, _) => LakeError::Denied {
                 operation,
@@ -325,26 +328,8 @@ impl Attempt {
                 source: error.into(),
             }),
             other => match Verdict::of(&other) {
-                Verdict::Failed if chain_has_store(&other) => {
-                    if self.effect == Effect::Once {
-                        self.unknown(other)
-                    } else {
-                        LakeError::Transient {
-                            operation: self.operation,
-                            path: self.path,
-                            source: other.into(),
-                        }
-                    }
-                }
-                Verdict::Busy(retry_after) if self.effect == Effect::Repeatable => {
-                    LakeError::Throttled {
-                        operation: self.operation,
-                        path: self.path,
-                        retry_after,
-                        source: other.into(),
-                    }
-                }
-                _ => self.broken(other),
+                Verdict::Failed if !chain_has_store(&other) => self.broken(other),
+                verdict => self.judged(verdict, other.into()),
             },
         }
     }
@@ -396,4 +381,43 @@ fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
     std::iter::successors(Some(error), |&link| link.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_schema::ArrowError;
+
+    /// As a read of a data file fails: the request's error is below those of two libraries.
+    fn scan_failed(kind: HttpErrorKind, cause: impl Error + Send + Sync + 'static) -> FailureKind {
+        let request = StoreError::Generic {
+            store: "test",
+            source: Box::new(HttpError::new(kind, cause)),
+        };
+        let error = KernelError::Arrow(ArrowError::ExternalError(Box::new(request)));
+        Attempt::repeatable("scan", "table")
+            .kernel_failed(error)
+            .kind()
+    }
+
+    #[test]
+    fn a_scan_that_cannot_reach_the_store_is_not_a_broken_table() {
+        let refused = std::io::Error::from(ErrorKind::ConnectionRefused);
+        assert_eq!(
+            scan_failed(HttpErrorKind::Connect, refused),
+            FailureKind::Transient
+        );
+        let reset = std::io::Error::from(ErrorKind::ConnectionReset);
+        assert_eq!(
+            scan_failed(HttpErrorKind::Request, reset),
+            FailureKind::Transient
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_parquet_is_a_broken_table() {
+        let error = KernelError::Arrow(ArrowError::ParquetError("no footer".to_owned()));
+        let error = Attempt::repeatable("scan", "table").kernel_failed(error);
+        assert!(matches!(error, LakeError::Broken { .. }), "{error}");
+    }
 }

@@ -56,7 +56,9 @@ where
     let filter = EnvFilter::try_new(format!("{filter}{quiet}")).map_err(refused)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        .with_writer(writer)
+        // It would tell of a line that cannot be written by panicking on the same full disk.
+        .log_internal_errors(false);
     Ok(match format {
         Format::Json => Box::new(
             builder

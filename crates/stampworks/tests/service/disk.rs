@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::process::Service;
-use crate::stamp::{EAGER, SOON, until, verify};
+use crate::stamp::{EAGER, ENVIRONMENT, SOON, Stamp, until, verify};
 use crate::support::{
     assert_tables, emulator, expected_up_to, publish_noted, read_tables, write_config,
 };
@@ -159,4 +159,27 @@ async fn a_full_disk_keeps_the_rows_at_the_hub_until_there_is_room() {
     let (code, printed) = verify(disk.command(), &config).await;
     assert_eq!(code, Some(0), "{printed}");
     emulator.stop().await;
+}
+
+/// Fault scenario 24.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let mut stamp = Stamp::new(2).await;
+    stamp.publish(200);
+    let config = stamp.config("s-1", &format!("[consumer]\n{EAGER}{SOON}"));
+    let mut command = Command::new("sh");
+    // Every write to it fails as on a full disk.
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
+    command.arg(env!("CARGO_BIN_EXE_stampworks"));
+    let mut service = Service::start_by(command, &config, &ENVIRONMENT);
+
+    until("everything is settled", async || {
+        stamp.unsettled().await == 0
+    })
+    .await;
+
+    service.signal("TERM");
+    assert_eq!(service.exit_code(), Some(0));
+    stamp.assert_complete().await;
+    stamp.emulator.stop().await;
 }

@@ -197,6 +197,12 @@ impl Service {
         assert_eq!(status.code(), Some(0), "{log}");
     }
 
+    /// Waits for the end of one whose log goes elsewhere.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Waits for the end, and the log.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> (ExitStatus, String) {

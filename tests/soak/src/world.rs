@@ -160,7 +160,8 @@ log-filter = "warn,stampworks=info"
         }
         for (number, settled) in (0..).zip(&mut self.settled) {
             let partition = PartitionId::new(number).context("a partition's number")?;
-            if let Some(checkpoint) = self.checkpoints.read(partition).await? {
+            // What cannot be read now is read the next time; until then it counts as not settled.
+            if let Ok(Some(checkpoint)) = self.checkpoints.read(partition).await {
                 *settled = checkpoint.sequence;
             }
         }

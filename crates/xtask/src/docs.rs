@@ -5,18 +5,31 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{process, test};
+use crate::{faults, process, test};
 
-/// A document, and the arguments of the `cargo run` that prints it.
+/// A document, and how its text is made.
 struct Generated {
     path: &'static str,
-    printed_by: &'static [&'static str],
+    made_by: MadeBy,
 }
 
-const GENERATED: &[Generated] = &[Generated {
-    path: "docs/metrics.md",
-    printed_by: &["--package", "stamp-telemetry", "--example", "metrics"],
-}];
+enum MadeBy {
+    /// The arguments of the `cargo run` that prints it.
+    Program(&'static [&'static str]),
+    /// The sources, read here.
+    Sources(fn(&Path) -> Result<String>),
+}
+
+const GENERATED: &[Generated] = &[
+    Generated {
+        path: "docs/metrics.md",
+        made_by: MadeBy::Program(&["--package", "stamp-telemetry", "--example", "metrics"]),
+    },
+    Generated {
+        path: faults::PATH,
+        made_by: MadeBy::Sources(faults::document),
+    },
+];
 
 /// Writes every document that is not current.
 pub(crate) fn write(root: &Path) -> Result<()> {
@@ -50,11 +63,14 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
 }
 
 fn printed(root: &Path, document: &Generated) -> Result<String> {
-    process::output(
-        test::cargo()
-            .args(["run", "--quiet"])
-            .args(document.printed_by)
-            .current_dir(root),
-    )
+    match document.made_by {
+        MadeBy::Program(arguments) => process::output(
+            test::cargo()
+                .args(["run", "--quiet"])
+                .args(arguments)
+                .current_dir(root),
+        ),
+        MadeBy::Sources(make) => make(root),
+    }
     .with_context(|| format!("make {}", document.path))
 }

@@ -78,7 +78,7 @@ pub(crate) fn run(root: &Path) -> Result<Findings> {
 }
 
 /// Rust sources and documents, in order, relative to the root.
-fn files(root: &Path) -> Result<Vec<String>> {
+pub(crate) fn files(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -396,3 +396,27 @@ fn nothing_gives_nothing() {
     assert!(sorted_rows(&readings(&[]), -1).is_empty());
     assert_eq!(merge_all([]), None);
 }
+
+/// Fault scenario 38.
+#[test]
+fn an_event_that_is_days_late_is_another_partial_of_its_own_window() {
+    let row = |ts_s, enqueued_s, temp| Row {
+        device: "d",
+        ts_s,
+        enqueued_s,
+        suspect: false,
+        temp: Some(temp),
+        rpm: None,
+        same_event: false,
+    };
+    let mut readings = readings(&[row(5, 6, 20.0), row(10, 3 * 86_400, 22.0)]);
+    assert_eq!(mark_late(&mut readings, 0, &WINDOWS), 1);
+
+    let (both, late) = (fold(&readings, 100), fold(&readings, 101));
+    assert_eq!(late.window_start_us, [NOON_US]);
+    assert_eq!((late.count[0], late.late_count[0]), (1, 1));
+    // Both in one flush, as readers merge them from two.
+    assert_eq!(both.window_start_us, [NOON_US]);
+    assert_eq!((both.count[0], both.late_count[0]), (2, 1));
+    assert_eq!((both.sum[0], both.max[0]), (42.0, 22.0));
+}

@@ -63,6 +63,7 @@ async fn the_blob_is_as_the_azure_sdks_write_it() {
     assert!(blob.bytes().await.unwrap().is_empty());
 }
 
+/// Fault scenario 54.
 #[tokio::test]
 async fn what_another_sdk_wrote_is_read() {
     let store = memory();

@@ -172,6 +172,7 @@ fn no_writes(line: &str) -> String {
     }
 }
 
+/// Fault scenario 8.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_gets_a_busy_answer_is_sent_once_and_unknown() {
     let server = Server::start(no_writes).await;

@@ -87,6 +87,7 @@ fn the_printed_configuration_has_every_default_and_can_be_read_again() {
     assert_eq!((code, again), (Some(0), printed), "{errors}");
 }
 
+/// Fault scenario 53.
 #[test]
 fn an_unknown_key_is_refused_with_its_line() {
     assert_config_error(

@@ -36,6 +36,7 @@ async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, AmqpSource) {
     (emulator, hub, source)
 }
 
+/// Fault scenario 20.
 #[tokio::test]
 async fn a_token_that_ends_soon_is_renewed_once_on_the_same_connection() {
     let (emulator, _, mut source) = open().await;

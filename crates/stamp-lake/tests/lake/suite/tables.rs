@@ -175,6 +175,7 @@ pub(crate) async fn a_grown_schema_adds_nullable_columns(lake: &Lake) {
     assert_eq!(narrow.version(), at.version());
 }
 
+/// Fault scenario 31.
 pub(crate) async fn a_column_keeps_its_type_and_unit(lake: &Lake) {
     write(&readings_table(lake, "typed"), partition(0), 0..1).await;
     let load = |change: fn(&mut FieldDef)| {

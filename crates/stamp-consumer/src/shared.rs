@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use stamp_eventhubs::{EventHub, PartitionProperties, StartPosition};
 use stamp_lake::{Checkpoint, Checkpoints, LakeError, Table};
-use stamp_model::{AppId, Event, HubIdentity, Invariant, PartitionId, Readings, StampId, TenantId};
+use stamp_model::{
+    AppId, Event, HubIdentity, Invariant, PartitionId, Readings, START, StampId, TenantId,
+};
 use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
@@ -132,10 +134,11 @@ impl<H: EventHub> Shared<H> {
     }
 
     /// Where to read on after the last event that was taken.
-    pub(crate) fn resume_at(&self, position: &Position, next: Option<i64>) -> StartPosition {
-        match next {
-            Some(_) => StartPosition::AfterSequence(position.sequence),
-            None => StartPosition::Earliest,
+    pub(crate) fn resume_at(&self, position: &Position) -> StartPosition {
+        if position.sequence == START {
+            StartPosition::Earliest
+        } else {
+            StartPosition::AfterSequence(position.sequence)
         }
     }
 

@@ -219,12 +219,23 @@ async fn from_marks<H: EventHub>(
                     offset: "".into(),
                     enqueued_at_us: None,
                 },
-                next: None,
+                // Retention may take events between this question and the first pull, also some that
+                // another owner has taken and not written.
+                next: Some(oldest(hub)),
                 fresh_above: hub.last_sequence,
                 settled: Sequences::default(),
                 gap: gap.map(|first| (first, hub.begin_sequence - 1, hub.last_enqueued_at_us)),
             }
         }
+    }
+}
+
+/// The sequence number of the oldest event there is, or of the next one to come.
+fn oldest(hub: &PartitionProperties) -> i64 {
+    if hub.is_empty {
+        hub.last_sequence + 1
+    } else {
+        hub.begin_sequence
     }
 }
 

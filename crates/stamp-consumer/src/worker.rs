@@ -6,6 +6,7 @@
 //! kept here and tried again later.
 
 mod accept;
+mod diverted;
 mod recovery;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,7 @@ use crate::recover::{RecoverError, Recovered};
 use crate::shared::Shared;
 use crate::start::{Start, StartError, find_start};
 use crate::tally::Tally;
+use diverted::Diverted;
 
 /// How often the hub is asked how far a partition reaches. Event Hubs allows 50 such calls a second
 /// for a whole namespace; this is at most 3.2 for 32 partitions.
@@ -110,7 +112,7 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     app: AppId,
     /// The last event that was taken.
     position: Position,
-    /// The sequence number that must come next; unknown before the first event of a fresh start.
+    /// The sequence number that must come next; unknown before the start was found.
     next: Option<i64>,
     /// Events above this were never read by an earlier run.
     fresh_above: i64,
@@ -119,6 +121,9 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     /// Sequence numbers above it that are in some table already.
     settled: Sequences,
     lanes: BTreeMap<LaneId, Lane>,
+    diverted: Diverted,
+    /// The event before the first loss that came while some tenant's tables were not asked yet.
+    before_loss: Option<Position>,
     decoders: BTreeMap<TenantIndex, Decoder>,
     /// Bodies decoded so far by a learned shape, and by the general decoder.
     decoded: (u64, u64),
@@ -156,6 +161,8 @@ impl<H: EventHub> PartitionWorker<H> {
             start: stamp_model::START,
             settled: Sequences::default(),
             lanes: BTreeMap::new(),
+            diverted: Diverted::default(),
+            before_loss: None,
             decoders: BTreeMap::new(),
             carry: VecDeque::new(),
             tasks: JoinSet::new(),
@@ -186,9 +193,14 @@ impl<H: EventHub> PartitionWorker<H> {
     async fn find_start(&self, stop: &CancellationToken) -> Result<Option<Start>, WorkerError> {
         let (shared, partition) = (&self.shared, self.partition);
         loop {
-            let cause = match find_start(shared, partition, &self.app, stop).await {
+            let found = tokio::select! {
+                biased;
+                // A store that hangs must not hold up a stop: nothing was taken yet.
+                () = stop.cancelled() => return Ok(None),
+                found = find_start(shared, partition, &self.app, stop) => found,
+            };
+            let cause = match found {
                 Ok(start) => return Ok(Some(start)),
-                Err(_) if stop.is_cancelled() => return Ok(None),
                 Err(cause) => cause,
             };
             let peer = match &cause {
@@ -214,6 +226,13 @@ impl<H: EventHub> PartitionWorker<H> {
         let (from, gap) = (start.from, start.gap);
         self.begin(start);
         self.recover_tenants(stop).await?;
+        if self
+            .next
+            .is_some_and(|next| next > self.position.sequence + 1)
+        {
+            // Gone already, whether it was ever read or not.
+            self.lose();
+        }
         if let Some((first, last, at_us)) = gap {
             self.gap(first, last, at_us)?;
         }
@@ -307,11 +326,14 @@ impl<H: EventHub> PartitionWorker<H> {
         for id in due {
             self.seal(id);
         }
+        self.flush_waiting();
     }
 
     fn seal(&mut self, id: LaneId) {
         let lane = self.lanes.entry(id).or_default();
-        if let Some(sealed) = lane.seal(&self.app, Instant::now()) {
+        if let Some(sealed) = lane.seal(&self.app, Instant::now())
+            && !self.must_wait(id, sealed.last)
+        {
             self.spawn_flush(id, sealed);
         }
     }
@@ -398,6 +420,7 @@ impl<H: EventHub> PartitionWorker<H> {
     fn lowest(&self) -> Position {
         let waiting = self.lanes.values().filter_map(Lane::before);
         waiting
+            .chain(self.before_unasked_loss())
             .min_by_key(|position| position.sequence)
             .unwrap_or(&self.position)
             .clone()
@@ -444,7 +467,7 @@ impl<H: EventHub> PartitionWorker<H> {
         Ok(Reader::opening(
             &self.shared,
             partition,
-            self.shared.resume_at(&self.position, self.next),
+            self.shared.resume_at(&self.position),
             stop,
         ))
     }
@@ -466,7 +489,7 @@ impl<H: EventHub> PartitionWorker<H> {
             }),
             gave_up => {
                 tracing::error!(%partition, error = %crate::chain(&gave_up), "partition paused");
-                let from = self.shared.resume_at(&self.position, self.next);
+                let from = self.shared.resume_at(&self.position);
                 Ok(Reader::resting(&self.shared, partition, from, stop))
             }
         }
@@ -482,6 +505,7 @@ impl<H: EventHub> PartitionWorker<H> {
         loop {
             let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
             ids.into_iter().for_each(|id| self.seal(id));
+            self.flush_waiting();
             if self.lanes.values().all(|lane| lane.before().is_none()) || self.tasks.is_empty() {
                 break;
             }

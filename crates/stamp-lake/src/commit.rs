@@ -83,7 +83,8 @@ fn marks_after(
     let mut after = BTreeMap::new();
     for Mark { app, sequence } in marks {
         let before = after.get(app.as_str()).copied().or_else(|| at.mark(app));
-        if let Some(mark) = before.filter(|before| before >= sequence) {
+        let back = before.filter(|before| before >= sequence);
+        if let Some(mark) = back.filter(|_| inner.shared.guards_marks()) {
             return Err(LakeError::MarkNotForward {
                 table: inner.url.to_string(),
                 app: app.to_string(),

@@ -1,5 +1,5 @@
 //! Faults on purpose, for tests and simulations: refused, throttled and hanging requests, lost
-//! replies, lists that are behind.
+//! replies, torn connections, lists that are behind, and doors that lie.
 //!
 //! Only built with the feature `faults`. A wrapped lake asks a plan before each request, or a
 //! schedule that may also take its time; both are the test's own, so the same seed gives the same
@@ -77,10 +77,24 @@ pub enum Fault {
     Refuse,
     /// It is made, and then fails towards the caller.
     LoseReply,
+    /// The connection breaks: the caller sees that and no answer, whether it was made or not.
+    Tear {
+        /// Whether it was made.
+        done: bool,
+    },
     /// It is answered with status 503 and a `Retry-After`, and has done nothing.
     Throttle(Duration),
     /// A list is answered without its newest entry. Other requests are made as usual.
     StaleList,
+}
+
+/// What a lake does wrong on purpose, to show that a test would notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// A commit may leave a mark where it is or move it back.
+    MarksMayGoBack,
+    /// [`Table::sequences`](crate::Table::sequences) finds no rows.
+    NoRowsFound,
 }
 
 /// When a [`Schedule`] is asked.
@@ -135,6 +149,15 @@ impl Lake {
         Self::from_store(Arc::new(store), self.root().clone())
     }
 
+    /// The same lake, with one thing wrong. A lake made of it by [`Self::with_schedule`] lies too.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn with_lie(&self, lie: Lie) -> Self {
+        Self::new_lying(Arc::clone(&self.shared.store), self.root().clone(), lie)
+    }
+
     /// The same lake through a store whose requests are made when `schedule` says so.
     ///
     /// The table library's blocking work takes turns with the runtime: it runs only while the
@@ -150,7 +173,8 @@ impl Lake {
             inner: Arc::clone(&self.shared.store),
             schedule: Arc::clone(&schedule),
         };
-        Self::new_stepped(Arc::new(store), self.root().clone(), schedule)
+        let lie = self.shared.lie;
+        Self::new_stepped(Arc::new(store), self.root().clone(), schedule, lie)
     }
 }
 
@@ -193,13 +217,18 @@ impl FaultyStore {
         };
         let before = self.decide(&asked, Moment::Before).await;
         match before {
-            Fault::None | Fault::LoseReply | Fault::StaleList => {}
+            Fault::None | Fault::LoseReply | Fault::StaleList | Fault::Tear { done: true } => {}
+            Fault::Tear { done: false } => return Err(torn()),
             Fault::Refuse => return Err(fault("refused on purpose")),
             Fault::Throttle(retry_after) => return Err(busy(retry_after)),
         }
         let answer = request.await;
         let done = answer.is_ok();
         let after = self.decide(&asked, Moment::After { done }).await;
+        if matches!(before, Fault::Tear { .. }) {
+            answer?;
+            return Err(torn());
+        }
         if before == Fault::LoseReply || after != Fault::None {
             answer?;
             return Err(fault("reply lost on purpose"));
@@ -223,6 +252,7 @@ impl FaultyStore {
                 Fault::None => answers,
                 Fault::StaleList => without_newest(answers).await,
                 Fault::Refuse | Fault::LoseReply => failed_list(fault("refused on purpose")),
+                Fault::Tear { .. } => failed_list(torn()),
                 Fault::Throttle(retry_after) => failed_list(busy(retry_after)),
             }
         };
@@ -249,6 +279,13 @@ fn busy(retry_after: Duration) -> Error {
     Error::Generic {
         store: "faulty",
         source: Box::new(Answer::busy(retry_after)),
+    }
+}
+
+fn torn() -> Error {
+    Error::Generic {
+        store: "faulty",
+        source: std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
     }
 }
 

@@ -53,6 +53,9 @@ pub(crate) struct Shared {
     /// When there is one, blocking work runs step by step as it says.
     #[cfg(feature = "faults")]
     schedule: Option<Arc<dyn crate::faults::Schedule>>,
+    /// What is wrong on purpose.
+    #[cfg(feature = "faults")]
+    pub(crate) lie: Option<crate::faults::Lie>,
 }
 
 impl Shared {
@@ -76,7 +79,27 @@ impl Shared {
             root,
             #[cfg(feature = "faults")]
             schedule: None,
+            #[cfg(feature = "faults")]
+            lie: None,
         }
+    }
+
+    /// Whether a commit that would not move a mark forward is refused: always, but in tests.
+    pub(crate) fn guards_marks(&self) -> bool {
+        #[cfg(feature = "faults")]
+        if self.lie == Some(crate::faults::Lie::MarksMayGoBack) {
+            return false;
+        }
+        true
+    }
+
+    /// Whether rows that are looked for are found: always, but in tests.
+    pub(crate) fn finds_rows(&self) -> bool {
+        #[cfg(feature = "faults")]
+        if self.lie == Some(crate::faults::Lie::NoRowsFound) {
+            return false;
+        }
+        true
     }
 
     /// Runs the table library's code where blocking is allowed.
@@ -134,9 +157,25 @@ impl Lake {
         store: Arc<dyn ObjectStore>,
         root: Url,
         schedule: Arc<dyn crate::faults::Schedule>,
+        lie: Option<crate::faults::Lie>,
     ) -> Self {
         let mut shared = Shared::new(store, root, Handle::current());
         shared.schedule = Some(schedule);
+        shared.lie = lie;
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// A lake with one thing wrong.
+    #[cfg(feature = "faults")]
+    pub(crate) fn new_lying(
+        store: Arc<dyn ObjectStore>,
+        root: Url,
+        lie: crate::faults::Lie,
+    ) -> Self {
+        let mut shared = Shared::new(store, root, Handle::current());
+        shared.lie = Some(lie);
         Self {
             shared: Arc::new(shared),
         }

@@ -276,6 +276,9 @@ impl Table {
             let names = ["partition", "sequence", "enqueued_at"].map(str::to_owned);
             let number = i64::from(partition.number());
             let mut found = Sequences::default();
+            if !inner.shared.finds_rows() {
+                return Ok(found);
+            }
             let wanted = in_range(partition, above, up_to);
             read_batches(inner, &names, Some(wanted), |columns| {
                 let rows = (0..columns.rows())

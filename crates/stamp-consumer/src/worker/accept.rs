@@ -151,6 +151,7 @@ impl<H: EventHub> PartitionWorker<H> {
             let id = self.shared.directory.tenants()[tenant].to_string();
             let detail = format!("over the quota of {} of {id}", excess.label());
             let reason = QuarantineReason::OverQuota;
+            self.divert(tenant, event.sequence);
             self.quarantine(event, Some(tenant), reason, (detail, Some(id)), before);
         } else {
             self.take(tenant, event, before);
@@ -199,6 +200,7 @@ impl<H: EventHub> PartitionWorker<H> {
         let id = self.shared.directory.tenants()[tenant].to_string();
         let detail = format!("the store of {id} takes no rows and its buffer is full");
         let reason = QuarantineReason::TenantBacklog;
+        self.divert(tenant, event.sequence);
         self.quarantine(event, Some(tenant), reason, (detail, Some(id)), None);
     }
 
@@ -238,6 +240,7 @@ impl<H: EventHub> PartitionWorker<H> {
     ) -> Result<(), WorkerError> {
         let partition = self.partition;
         let lost = lost(&self.settled, first, last);
+        self.lose();
         for &(first, last) in &lost {
             tracing::error!(%partition, first, last, "the hub lost events that were never read");
             self.shared

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, LaneId, PartitionWorker, WorkerError};
-use crate::buffer::Recovering;
+use crate::buffer::{Position, Recovering};
 use crate::directory::TenantIndex;
 use crate::recover::{RecoverError, Recovered, recover};
 
@@ -64,6 +64,24 @@ impl<H: EventHub> PartitionWorker<H> {
             let found = recover(it, partition, &app, above, &shared.account, &cancel).await;
             Done::Recovered(tenant, found)
         });
+    }
+
+    /// Takes note that what follows the last event is lost.
+    pub(super) fn lose(&mut self) {
+        if self.before_loss.is_none() && self.asks_tables() {
+            self.before_loss = Some(self.position.clone());
+        }
+    }
+
+    /// Where a checkpoint must stay until all tables were asked. Lost events of a tenant may be in
+    /// its `readings` and not in its `rollups`. They come no more, so nothing is held for them; and
+    /// the next start looks at nothing up to the checkpoint.
+    pub(super) fn before_unasked_loss(&self) -> Option<&Position> {
+        self.before_loss.as_ref().filter(|_| self.asks_tables())
+    }
+
+    fn asks_tables(&self) -> bool {
+        self.lanes.values().any(|lane| lane.recovering.is_some())
     }
 
     /// Takes note of what was found, and takes the events that were held.

@@ -11,6 +11,9 @@ use crate::test::cargo;
 /// Seeds that are run when none are asked for: what the build machine runs.
 const SEEDS: u64 = 200;
 
+/// From so many seeds on, building the simulation optimised takes less time than it saves.
+const OPTIMISED_FROM: u64 = 1_000;
+
 /// The test that takes its seeds from the environment.
 const TEST: &str = "seeds_of_faults_kills_and_zombies_lose_nothing_and_double_nothing";
 
@@ -46,6 +49,15 @@ impl Seeds {
         }
         Ok(seeds)
     }
+
+    /// How the simulation is built: as all tests are, or with the profile of its own for many seeds.
+    fn profile(&self) -> &'static [&'static str] {
+        if self.count < OPTIMISED_FROM {
+            &[]
+        } else {
+            &["--profile", "sim"]
+        }
+    }
 }
 
 /// Runs the seeds; a failing one is printed with the command that repeats it.
@@ -59,7 +71,9 @@ pub(crate) fn run(root: &Path, seeds: &Seeds) -> Result<u8> {
         .env("STAMP_SIM_SEED", seeds.first.to_string())
         .env("STAMP_SIM_SEEDS", seeds.count.to_string())
         // All packages, so that nothing outside is built again with other features.
-        .args(["test", "--workspace", "--test", "simulation", "--"])
+        .args(["test", "--workspace", "--test", "simulation"])
+        .args(seeds.profile())
+        .arg("--")
         .args(["--exact", TEST, "--nocapture"]);
     status(&mut command)
 }
@@ -80,6 +94,13 @@ mod tests {
             }
         );
         assert_eq!(Seeds::parse(&[]).unwrap().count, SEEDS);
+    }
+
+    #[test]
+    fn a_long_run_is_built_optimised_and_one_seed_is_not() {
+        let profile = |count: &str| Seeds::parse(&["--seeds", count]).unwrap().profile();
+        assert_eq!(profile("1"), &[] as &[&str]);
+        assert_eq!(profile("10000"), ["--profile", "sim"]);
     }
 
     #[test]

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stamp_lake::faults::{Decision, Fault, Moment, Request, RequestKind, Schedule};
+use stamp_model::PartitionId;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::keyed;
 
-/// Effects of different actors and tables never fall on the same millisecond: each has a slot of
+/// Effects of one actor on different tables never fall on the same millisecond: each has a slot of
 /// its own in this many.
-const SLOTS: u64 = 256;
+const SLOTS: u64 = 16;
 
-/// Slot within an actor's sixteen for what goes to the hub.
+/// Slot of what goes to the hub.
 pub(crate) const HUB: u64 = 15;
 
 /// What each consumer did to hub and store. Lines of one instant are sorted, so that nothing
@@ -44,54 +46,142 @@ impl Log {
 pub(crate) struct Weather {
     pub(crate) refused: u64,
     pub(crate) lost: u64,
+    pub(crate) torn: u64,
     pub(crate) throttled: u64,
     pub(crate) slow: u64,
     pub(crate) stale: u64,
     pub(crate) hub: u64,
 }
 
+/// A time in which a tenant's store takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage {
+    pub(crate) tenant: &'static str,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Requests hang until the end, or are refused at once.
+    pub(crate) hangs: bool,
+}
+
 /// A consumer's fate, drawn before it starts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fate {
     pub(crate) weather: Weather,
-    /// Dies at this request to the store, before it is made or after.
-    pub(crate) dies_at: Option<(u64, bool)>,
+    /// Dies at this moment: every request has one before it is made and one after.
+    pub(crate) dies_at: Option<u64>,
+    /// Is not scheduled any more from this moment on, until the world lets it go on.
+    pub(crate) freezes_at: Option<u64>,
     /// Everything it asks of hub and store within these hangs until the end.
     pub(crate) hangs: Option<(u64, u64)>,
+    pub(crate) outages: Vec<Outage>,
 }
 
 pub(crate) struct Actor {
     pub(crate) id: u64,
     seed: u64,
     fate: Fate,
-    /// From then on nothing it asks for happens.
-    pub(crate) dead: CancellationToken,
+    born_ms: u64,
     epoch: Instant,
-    requests: AtomicU64,
+    dead: AtomicBool,
+    frozen: AtomicBool,
+    thawed: CancellationToken,
+    /// Tells whoever drives it that it is dead or frozen.
+    pub(crate) halted: Notify,
+    moments: AtomicU64,
+    /// Until when its weather lasts.
+    calm_from: AtomicU64,
     counts: Mutex<BTreeMap<String, u64>>,
+    /// Receivers that are open.
+    pub(crate) reading: Mutex<BTreeMap<PartitionId, u32>>,
     log: Log,
 }
 
 impl Actor {
-    pub(crate) fn new(id: u64, seed: u64, fate: Fate, epoch: Instant, log: &Log) -> Arc<Self> {
+    /// Inside the runtime of its host, whose clock stands for `born_ms`.
+    pub(crate) fn new(id: u64, seed: u64, fate: Fate, born_ms: u64, log: &Log) -> Arc<Self> {
         Arc::new(Self {
             id,
             seed,
             fate,
-            dead: CancellationToken::new(),
-            epoch,
-            requests: AtomicU64::new(0),
+            born_ms,
+            epoch: Instant::now(),
+            dead: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
+            thawed: CancellationToken::new(),
+            halted: Notify::new(),
+            moments: AtomicU64::new(0),
+            calm_from: AtomicU64::new(u64::MAX),
             counts: Mutex::default(),
+            reading: Mutex::default(),
             log: log.clone(),
         })
     }
 
-    pub(crate) fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap()
+    /// The world's time, read off the clock of the host.
+    fn now_ms(&self) -> u64 {
+        self.born_ms + u64::try_from(self.epoch.elapsed().as_millis()).unwrap()
     }
 
     pub(crate) fn note(&self, line: String) {
         self.log.write(self.now_ms(), self.id, line);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.frozen.store(false, Ordering::Release);
+        self.thawed.cancel();
+    }
+
+    /// From now on nothing of its fate happens: weather, outages, a death of its own.
+    pub(crate) fn calm(&self, now_ms: u64) {
+        self.calm_from.store(now_ms, Ordering::Release);
+    }
+
+    /// Whether it will hang at some time after this.
+    pub(crate) fn hangs_after(&self, now_ms: u64) -> bool {
+        self.fate.hangs.is_some_and(|(_, to)| to > now_ms)
+    }
+
+    /// How many moments there were so far.
+    pub(crate) fn moments(&self) -> u64 {
+        self.moments.load(Ordering::Acquire)
+    }
+
+    /// One more moment at which it may die or stop being scheduled. `true` when it stops.
+    pub(crate) fn moment(&self, what: &str) -> bool {
+        let number = Some(self.moments.fetch_add(1, Ordering::AcqRel));
+        if self.calm_from.load(Ordering::Acquire) <= self.now_ms() {
+            return false;
+        }
+        if self.fate.dies_at == number {
+            self.note(format!("{what} dies"));
+            self.dead.store(true, Ordering::Release);
+        } else if self.fate.freezes_at == number {
+            self.note(format!("{what} freezes"));
+            self.freeze();
+        } else {
+            return false;
+        }
+        self.halted.notify_one();
+        true
+    }
+
+    /// A moment at which it may wait.
+    async fn moment_passes(&self, what: &str) {
+        if self.moment(what) && self.is_frozen() {
+            self.thawed.cancelled().await;
+        }
     }
 
     /// How often this was asked before.
@@ -109,64 +199,93 @@ impl Actor {
 
     /// Passes at least this time, and more while the process hangs.
     pub(crate) async fn pass(&self, channel: u64, least_ms: u64) {
-        let mut until = self.now_ms() + least_ms;
-        if let Some((_, to)) = self
-            .fate
-            .hangs
-            .filter(|(from, to)| (from..to).contains(&&until))
-        {
-            until = to;
+        let until = self.now_ms() + least_ms;
+        let hangs = self.fate.hangs;
+        let hangs = hangs.filter(|(from, to)| (from..to).contains(&&until));
+        self.pass_until(channel, hangs.map_or(until, |(_, to)| to))
+            .await;
+    }
+
+    async fn pass_until(&self, channel: u64, until: u64) {
+        let behind = (channel + SLOTS - until % SLOTS) % SLOTS;
+        wait_until(self.epoch, until + behind - self.born_ms).await;
+    }
+
+    fn weather(&self) -> Weather {
+        if self.now_ms() < self.calm_from.load(Ordering::Acquire) {
+            self.fate.weather
+        } else {
+            Weather::default()
         }
-        let slot = (self.id * 16 + channel) % SLOTS;
-        let behind = (slot + SLOTS - until % SLOTS) % SLOTS;
-        wait_until(self.epoch, until + behind).await;
+    }
+
+    fn outage(&self, path: &str) -> Option<Outage> {
+        let now = self.now_ms();
+        let is_of = |outage: &&Outage| {
+            let of_tenant = path.split('/').next() == Some(outage.tenant);
+            of_tenant && (outage.from..outage.to).contains(&now)
+        };
+        let calm = now >= self.calm_from.load(Ordering::Acquire);
+        self.fate
+            .outages
+            .iter()
+            .find(is_of)
+            .filter(|_| !calm)
+            .copied()
     }
 
     fn fault(&self, request: &Request<'_>, what: &str, nth: u64) -> Fault {
-        let Weather {
-            refused,
-            lost,
-            throttled,
-            stale,
-            ..
-        } = self.fate.weather;
+        let weather = self.weather();
         let roll = self.draw(what, nth, 1_000);
         let is_list = request.kind == RequestKind::List;
+        let refused = weather.refused;
+        let lost = refused + weather.lost;
+        let torn = lost + weather.torn;
+        let throttled = torn + weather.throttled;
         match roll {
             r if r < refused => Fault::Refuse,
-            r if r < refused + lost && !is_list => Fault::LoseReply,
-            r if r < refused + lost + throttled => Fault::Throttle(Duration::from_secs(1 + r % 7)),
-            r if is_list && r < refused + lost + throttled + stale => Fault::StaleList,
+            r if r < lost && !is_list => Fault::LoseReply,
+            r if r < torn => Fault::Tear { done: r % 2 == 0 },
+            r if r < throttled => Fault::Throttle(Duration::from_secs(1 + r % 7)),
+            r if is_list && r < throttled + weather.stale => Fault::StaleList,
             _ => Fault::None,
         }
     }
 
     fn latency_ms(&self, what: &str, nth: u64) -> u64 {
-        let slow = self.draw(&format!("{what} slow"), nth, 1_000) < self.fate.weather.slow;
+        let slow = self.draw(&format!("{what} slow"), nth, 1_000) < self.weather().slow;
         let most = if slow { 45_000 } else { 40 };
         1 + self.draw(&format!("{what} latency"), nth, most)
     }
 
     pub(crate) fn hub_fails(&self, what: &str, nth: u64) -> bool {
-        self.draw(what, nth, 1_000) < self.fate.weather.hub
+        self.draw(what, nth, 1_000) < self.weather().hub
+    }
+
+    /// A request to the hub: time passes, and it may be the last of the process.
+    pub(crate) async fn ask_hub(&self, what: &str, nth: u64) {
+        self.pass(HUB, 1 + self.draw(what, nth, 30)).await;
+        self.moment_passes(what).await;
     }
 
     async fn before(self: Arc<Self>, kind: RequestKind, path: String) -> Fault {
         let request = Request { kind, path: &path };
         let what = format!("{kind:?} {}", without_ids(&path));
-        let (nth, number) = (
-            self.nth(&what),
-            self.requests.fetch_add(1, Ordering::Relaxed),
-        );
-        self.pass(channel(&path), self.latency_ms(&what, nth)).await;
-        if self.fate.dies_at == Some((number, false)) {
-            self.note(format!("{what} dies"));
-            self.dead.cancel();
+        let nth = self.nth(&what);
+        let channel = channel(&path);
+        self.pass(channel, self.latency_ms(&what, nth)).await;
+        let outage = self.outage(&path);
+        if let Some(outage) = outage.filter(|outage| outage.hangs) {
+            self.pass_until(channel, outage.to).await;
         }
-        if self.dead.is_cancelled() {
+        self.moment_passes(&what).await;
+        if self.is_dead() {
             return Fault::Refuse;
         }
-        let fault = self.fault(&request, &what, nth);
+        let fault = match outage {
+            Some(_) => Fault::Refuse,
+            None => self.fault(&request, &what, nth),
+        };
         self.note(format!("{what} {fault:?}"));
         fault
     }
@@ -174,15 +293,12 @@ impl Actor {
     async fn after(self: Arc<Self>, kind: RequestKind, path: String, done: bool) -> Fault {
         let what = format!("{kind:?} {} reply", without_ids(&path));
         self.note(format!("{what} {}", if done { "done" } else { "failed" }));
-        let (nth, number) = (self.nth(&what), self.requests.load(Ordering::Relaxed));
-        if self.fate.dies_at == Some((number.saturating_sub(1), true)) {
-            self.note(format!("{what} dies"));
-            self.dead.cancel();
-        }
+        let nth = self.nth(&what);
+        self.moment_passes(&what).await;
         if self.draw(&what, nth, 4) == 0 {
             self.pass(channel(&path), self.latency_ms(&what, nth)).await;
         }
-        if self.dead.is_cancelled() {
+        if self.is_dead() {
             Fault::LoseReply
         } else {
             Fault::None
@@ -204,7 +320,7 @@ impl Schedule for Handle {
 /// An actor as the store's schedule.
 pub(crate) struct Handle(pub(crate) Arc<Actor>);
 
-/// Waits on the simulated clock.
+/// Waits on the simulated clock of a host, which began at `epoch`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the simulation is what lets time pass: nothing here waits for a fault to go away"
@@ -226,7 +342,8 @@ fn channel(path: &str) -> u64 {
         (_, _, "quarantine") => 9,
         (_, _, "gaps") => 10,
         (_, _, "probe") => 11,
-        _ => 12 + u64::from(path.ends_with('1')),
+        _ if path.contains("/ownership") => 14,
+        _ => 12 + u64::from(path.ends_with(['1', '3'])),
     }
 }
 

@@ -9,7 +9,7 @@ use stamp_eventhubs::{
 };
 use stamp_model::{BatchLimits, EventBatch, PartitionId};
 
-use crate::actor::{Actor, HUB};
+use crate::actor::Actor;
 
 #[derive(Clone)]
 pub(crate) struct SimHub {
@@ -19,17 +19,39 @@ pub(crate) struct SimHub {
 
 pub(crate) struct SimSource {
     inner: MemorySource,
+    open: Open,
+}
+
+/// Counts a receiver as open for as long as it lives.
+struct Open {
     partition: PartitionId,
     actor: Arc<Actor>,
+}
+
+impl Open {
+    fn new(partition: PartitionId, actor: &Arc<Actor>) -> Self {
+        *actor.reading.lock().unwrap().entry(partition).or_default() += 1;
+        Self {
+            partition,
+            actor: actor.clone(),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut reading = self.actor.reading.lock().unwrap();
+        if let Some(count) = reading.get_mut(&self.partition) {
+            *count -= 1;
+        }
+    }
 }
 
 impl SimHub {
     async fn answer(&self, what: String) -> Result<(), HubError> {
         let nth = self.actor.nth(&what);
-        self.actor
-            .pass(HUB, 1 + self.actor.draw(&what, nth, 30))
-            .await;
-        let fails = self.actor.dead.is_cancelled() || self.actor.hub_fails(&what, nth);
+        self.actor.ask_hub(&what, nth).await;
+        let fails = self.actor.is_dead() || self.actor.hub_fails(&what, nth);
         self.actor
             .note(format!("{what} {}", if fails { "fails" } else { "ok" }));
         if fails {
@@ -83,8 +105,7 @@ impl EventHub for SimHub {
             .await?;
         Ok(SimSource {
             inner: self.inner.open(partition, start, owner_level).await?,
-            partition,
-            actor: self.actor.clone(),
+            open: Open::new(partition, &self.actor),
         })
     }
 }
@@ -96,17 +117,20 @@ impl PartitionSource for SimSource {
         let (Some(first), Some(last)) = (batch.events.first(), batch.events.last()) else {
             return Ok(batch);
         };
+        let actor = &self.open.actor;
         // By position, as a pull may be dropped and made again.
         let what = format!(
             "hub take {}: {} to {}",
-            self.partition, first.sequence, last.sequence
+            self.open.partition, first.sequence, last.sequence
         );
-        let nth = self.actor.nth(&what);
-        if self.actor.hub_fails(&what, nth) {
-            self.actor.note(format!("{what} lost"));
+        // Nothing may be waited for from here on: a dropped pull must not lose its events.
+        actor.moment(&what);
+        let nth = actor.nth(&what);
+        if actor.hub_fails(&what, nth) {
+            actor.note(format!("{what} lost"));
             return Err(failure(2));
         }
-        self.actor.note(what);
+        actor.note(what);
         Ok(batch)
     }
 

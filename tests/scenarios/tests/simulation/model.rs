@@ -1,8 +1,9 @@
 //! A small model of the commit protocol over the real tables, to show that the checker sees.
 //!
 //! The consumer has no switch for being wrong, and none shall come in for a test. So the wrong
-//! protocols live here: the same hub, tables, encoders, faults and checker, and forty lines of
-//! protocol with one fault each.
+//! protocols live here: the same hub, tables, encoders, faults and checker, and some lines of
+//! protocol with one fault each. It writes batch by batch, one table after the other, and has no
+//! overflow and no ownership.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stamp_eventhubs::{EventHub, PartitionSource, StartPosition};
 use stamp_lake::{
-    Checkpoint, EncodeOptions, EncodedFile, Lake, LakeError, RawKind, Table, encode_raw,
-    encode_readings, encode_rollups,
+    Checkpoint, EncodeOptions, EncodedFile, Lake, LakeError, RawKind, Table, encode_gaps,
+    encode_raw, encode_readings, encode_rollups,
 };
 use stamp_model::{
-    AppId, BatchLimits, Event, Mark, PartitionId, QuarantineReason, RawRow, Readings, START,
-    StampId, TenantId,
+    AppId, BatchLimits, Event, GapRow, Mark, PartitionId, QuarantineReason, RawRow, Readings,
+    START, StampId, TenantId,
 };
 use stamp_rollup::{Windows, partials, sorted_rows};
 use stamp_schema::{Decoder, Schema};
@@ -40,6 +41,12 @@ pub(crate) enum Variant {
     CheckpointFirst,
     /// A table that failed twice is left out.
     SkipTable,
+    /// Sequence numbers that never came are passed over.
+    GapNotRecorded,
+    /// Nothing, but it asks for marks that lie behind and takes the refusal for an answer.
+    ReliesOnGuard,
+    /// The same over a lake that does not refuse.
+    GuardRemoved,
 }
 
 /// Encodes the rows above a mark.
@@ -97,7 +104,7 @@ impl Worker {
                 let events = batch.events.into_iter();
                 let events: Vec<Event> = events.filter(|event| event.sequence > position).collect();
                 if let Some(last) = events.last().map(|event| event.sequence) {
-                    self.write(&events, last).await;
+                    self.write(position, &events, last).await;
                     position = last;
                 }
             }
@@ -105,9 +112,14 @@ impl Worker {
         }
     }
 
-    async fn write(&self, events: &[Event], last: i64) {
+    async fn write(&self, position: i64, events: &[Event], last: i64) {
         if self.variant == Variant::CheckpointFirst {
             self.move_checkpoint(last).await;
+        }
+        let gaps = self.gaps(position, events);
+        if !gaps.is_empty() && self.variant != Variant::GapNotRecorded {
+            self.commit(&self.lake.stamp().gaps(), last, &gaps_of(gaps))
+                .await;
         }
         for (table, encode) in self.tables(events) {
             self.commit(&table, last, &encode).await;
@@ -149,7 +161,8 @@ impl Worker {
             Variant::MarkReadOnce => *first_mark.get_or_insert(mark),
             _ => mark,
         };
-        if above >= last {
+        let asks_anyway = matches!(self.variant, Variant::ReliesOnGuard | Variant::GuardRemoved);
+        if above >= last && !asks_anyway {
             return Ok(());
         }
         let mut files = Vec::new();
@@ -185,6 +198,25 @@ impl Worker {
         while checkpoints.advance(self.partition, &to).await.is_err() {
             self.rest().await;
         }
+    }
+
+    /// What never came before and between these events.
+    fn gaps(&self, position: i64, events: &[Event]) -> Vec<GapRow> {
+        let mut before = position;
+        let mut gaps = Vec::new();
+        for event in events {
+            if before != START && event.sequence > before + 1 {
+                gaps.push(GapRow {
+                    partition: self.partition,
+                    sequence_first: before + 1,
+                    sequence_last: event.sequence - 1,
+                    next_enqueued_at_us: event.enqueued_at_us,
+                    reason: "retention",
+                });
+            }
+            before = event.sequence;
+        }
+        gaps
     }
 
     /// Every table that gets rows of these events, in the order of the consumer.
@@ -283,6 +315,13 @@ fn raw_of(rows: Vec<RawRow>, kind: RawKind) -> Encode {
     Box::new(move |above| {
         let from = rows.partition_point(|row| row.sequence <= above);
         encode_raw(&rows[from..], kind, &EncodeOptions::default())
+    })
+}
+
+fn gaps_of(rows: Vec<GapRow>) -> Encode {
+    Box::new(move |above| {
+        let from = rows.partition_point(|row| row.sequence_last <= above);
+        encode_gaps(&rows[from..], &EncodeOptions::default())
     })
 }
 

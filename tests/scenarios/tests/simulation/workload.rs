@@ -1,11 +1,10 @@
-//! Events of known fate, and the oracle that remembers it.
-
-use std::collections::BTreeMap;
+//! Events of known fate.
 
 use bytes::Bytes;
 use stamp_model::{Event, HubStamp, MessageSource};
 
 use crate::chance::Chance;
+use crate::oracle::{End, Row};
 
 pub(crate) const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -26,46 +25,24 @@ type = "i64"
 /// 2026-11-24 23:58 UTC, so that a run crosses midnight.
 const START_US: i64 = 1_795_564_680_000_000;
 
-/// Partition and sequence number.
-pub(crate) type Place = (i64, i64);
-
-/// One row of `readings`: tenant, device, time, value, level.
-pub(crate) type Row = (usize, String, i64, i64, Option<i64>);
-
-/// Where an event must end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Readings(Vec<Row>),
-    Rejected(usize, &'static str),
-    Quarantine(&'static str),
-    Gap,
-}
-
-/// What every event is worth, by how it was made.
-#[derive(Default)]
-pub(crate) struct Oracle {
-    pub(crate) ends: BTreeMap<Place, End>,
-}
-
-impl Oracle {
-    pub(crate) fn last(&self, partition: i64) -> i64 {
-        let of = self.ends.range((partition, 0)..(partition + 1, 0));
-        of.map(|((_, sequence), _)| *sequence).max().unwrap_or(-1)
-    }
-}
-
 /// Makes events.
 pub(crate) struct Workload {
     chance: Chance,
     tenants: usize,
+    /// Sends bodies that fill its lanes.
+    heavy: Option<usize>,
     clock_us: i64,
 }
 
+/// Bytes of a heavy body: four fill a lane of the least size that the configuration allows.
+const HEAVY_BYTES: usize = 80_000;
+
 impl Workload {
-    pub(crate) fn new(seed: u64, tenants: usize) -> Self {
+    pub(crate) fn new(seed: u64, tenants: usize, heavy: Option<usize>) -> Self {
         Self {
             chance: Chance::new(seed, "workload"),
             tenants,
+            heavy,
             clock_us: START_US,
         }
     }
@@ -75,6 +52,13 @@ impl Workload {
         self.clock_us += i64::try_from(self.chance.within(1, 9_000_000)).unwrap();
         let tenant = usize::try_from(self.chance.within(0, self.tenants as u64)).unwrap();
         let device = format!("{}-{}", &TENANTS[tenant][..1], self.chance.within(0, 4));
+        if self.heavy == Some(tenant) && self.chance.percent(40) {
+            let body = format!(r#"{{"value":"warm","pad":"{}"}}"#, "x".repeat(HEAVY_BYTES));
+            return (
+                self.wrap(Some(&device), &body),
+                End::Rejected(tenant, "wrong_type"),
+            );
+        }
         match self.chance.within(0, 20) {
             0 | 1 => self.bad(tenant, &device),
             2 => (

@@ -61,3 +61,13 @@ fn a_scenario_without_test_and_reason_is_named() {
     assert_eq!(text.matches("| 3 |").count(), 1);
     assert_eq!(SCENARIOS.len(), 55);
 }
+
+#[test]
+fn the_published_matrix_is_what_the_tests_say() {
+    let root = crate::root();
+    let published = crate::read(&root.join(PATH)).unwrap();
+    assert!(
+        published == document(&root).unwrap(),
+        "{PATH} is not current: run `cargo xtask docs`"
+    );
+}

@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::config::{EmulatorConfig, Limits};
@@ -13,7 +11,7 @@ use super::connection;
 use super::counters::{CounterCells, Counters};
 use super::error::EmulatorError;
 use super::hub::{Hub, HubShared};
-use crate::net::listen;
+use crate::net::{self, listen};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -141,49 +139,10 @@ pub async fn serve(
 }
 
 async fn accept(listener: TcpListener, namespace: Arc<Namespace>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &namespace, &stop, &mut connections),
-                Err(error) => {
-                    // Out of file handles, most likely: give those that are open time to close.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    let pause = tokio::time::timeout(Duration::from_millis(100), stop.cancelled());
-                    let _ = pause.await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
-    }
-}
-
-fn admit(
-    stream: TcpStream,
-    namespace: &Arc<Namespace>,
-    stop: &CancellationToken,
-    connections: &mut JoinSet<()>,
-) {
-    if connections.len() >= namespace.limits.connections_max {
-        tracing::warn!(
-            max = namespace.limits.connections_max,
-            "too many connections"
-        );
-        return;
-    }
-    namespace.counters.connections_opened.add(1);
-    if stream.set_nodelay(true).is_ok() {
-        connections.spawn(connection::run(stream, Arc::clone(namespace), stop.clone()));
-    }
-}
-
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
-    }
+    let max = namespace.limits.connections_max;
+    net::accept(listener, "AMQP", max, stop.clone(), |stream| {
+        namespace.counters.connections_opened.add(1);
+        connection::run(stream, Arc::clone(&namespace), stop.clone())
+    })
+    .await;
 }

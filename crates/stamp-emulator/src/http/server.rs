@@ -1,4 +1,4 @@
-//! Accepts connections and answers requests, one task a connection.
+//! Answers the requests of each connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{Call, Reply};
+use crate::net;
 
 /// Open connections of one server; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 1_000;
-/// For a TLS handshake, and for a request's headers.
+/// For a request's headers.
 const HEADER_MAX: Duration = Duration::from_secs(30);
 
 /// What answers the requests of a server.
@@ -35,42 +35,15 @@ pub(crate) async fn serve<A: Api>(
     api: Arc<A>,
     stop: CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
-                    connections.spawn(connection(stream, tls.clone(), Arc::clone(&api), stop.clone()));
-                }
-                Ok(_) => tracing::warn!(max = CONNECTIONS_MAX, "too many HTTP connections"),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    let _ = tokio::time::timeout(Duration::from_millis(100), stop.cancelled()).await;
-                }
-            },
+    net::accept(listener, "HTTP", CONNECTIONS_MAX, stop.clone(), |stream| {
+        let (tls, api, stop) = (tls.clone(), Arc::clone(&api), stop.clone());
+        async move {
+            if let Some(stream) = net::secured(stream, tls).await {
+                requests(stream, api, stop).await;
+            }
         }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn connection<A: Api>(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    api: Arc<A>,
-    stop: CancellationToken,
-) {
-    let _delay = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return requests(stream, api, stop).await;
-    };
-    match tokio::time::timeout(HEADER_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, api, stop).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a client broke off the handshake"),
-        Err(_elapsed) => tracing::debug!("a handshake passed its time limit"),
-    }
+    })
+    .await;
 }
 
 async fn requests<A: Api>(

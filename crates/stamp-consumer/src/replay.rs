@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commit::CommitFailure;
 use crate::config::ConsumerConfig;
 use crate::consumer::{Clock, TenantPlan, directory};
-use crate::directory::{Directory, TenantIndex};
+use crate::directory::{Directory, Route, TenantIndex};
 use crate::error::ConfigError;
 use crate::turns::Turns;
 
@@ -359,9 +359,10 @@ impl<'a> Run<'a> {
         let mut reader = table.reader(&KEPT_COLUMNS, filter);
         while let Some(rows) = pull(&mut reader, table, peer, whose, cancel).await? {
             for row in 0..rows.rows() {
-                let kept = Kept::read(self.options.source, &rows, row);
-                if let Some(kept) = kept.filter(|kept| self.options.takes(kept)) {
-                    self.take(kept, cancel).await?;
+                match Kept::read(self.options.source, &rows, row) {
+                    Some(kept) if self.options.takes(&kept) => self.take(kept, cancel).await?,
+                    Some(_) => {}
+                    None => self.report.unreadable += 1,
                 }
             }
             progress.did(rows.rows() as u64);
@@ -373,30 +374,19 @@ impl<'a> Run<'a> {
     }
 
     async fn take(&mut self, kept: Kept, cancel: &CancellationToken) -> Result<(), ReplayError> {
+        if !self.is_asked(&kept) {
+            return Ok(());
+        }
+        self.report.read += 1;
         let verdict = match self.judge.verdict(&kept, cancel).await {
             Ok(verdict) => verdict,
             Err(error) if error.is_cancelled() => return Err(error),
             Err(error) => {
                 self.report.failed(&error);
+                self.report.not_done += 1;
                 return Ok(());
             }
         };
-        let tenant = match &verdict {
-            Verdict::BringIn { tenant, .. } | Verdict::Waiting { tenant } => Some(*tenant),
-            _ => None,
-        };
-        let asked = self.options.tenant.as_ref();
-        let is_asked = |tenant: TenantIndex| {
-            asked.is_none_or(|asked| *asked == self.replay.targets[tenant].id)
-        };
-        // In quarantine a tenant is chosen by whose the event is today.
-        if self.options.source == ReplaySource::Quarantine
-            && asked.is_some()
-            && !tenant.is_some_and(is_asked)
-        {
-            return Ok(());
-        }
-        self.report.read += 1;
         match verdict {
             Verdict::BringIn { tenant, .. } if self.broken.contains(&tenant) => {
                 self.report.not_done += 1;
@@ -407,7 +397,8 @@ impl<'a> Run<'a> {
                 let kept = Kept { outcome, ..kept };
                 self.page.entry(tenant).or_default().push(kept);
             }
-            Verdict::Waiting { .. } => self.report.waiting += 1,
+            Verdict::Waiting => self.report.waiting += 1,
+            Verdict::Unknown => self.report.not_done += 1,
             Verdict::OtherTenant => self.report.other_tenant += 1,
             Verdict::StillRejected(reason) => {
                 *self.report.still_rejected.entry(reason).or_default() += 1;
@@ -417,6 +408,20 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is an event of the tenant that was asked for. In quarantine that is whose it is
+    /// today; `rejected` is that tenant's own table.
+    fn is_asked(&self, kept: &Kept) -> bool {
+        match (&self.options.tenant, self.options.source) {
+            (Some(asked), ReplaySource::Quarantine) => {
+                match self.replay.directory.route(&kept.event) {
+                    Route::Tenant(tenant) => self.replay.targets[tenant].id == *asked,
+                    Route::Quarantine { .. } => false,
+                }
+            }
+            _ => true,
+        }
     }
 
     /// Brings in the page, tenant by tenant.

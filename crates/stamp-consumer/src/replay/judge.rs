@@ -1,6 +1,6 @@
 //! What becomes of a kept event under the rules of today. Looks, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stamp_lake::Snapshot;
 use stamp_model::{AppId, PartitionId, Readings, START};
@@ -21,7 +21,9 @@ pub(super) enum Verdict {
         outcome: Outcome,
     },
     /// The service may still write it itself.
-    Waiting { tenant: TenantIndex },
+    Waiting,
+    /// Nothing: the tenant's tables could not be asked, which was told once.
+    Unknown,
     /// It was refused by one tenant, and its device is another one's today, or nobody's.
     OtherTenant,
     /// Still not valid.
@@ -38,6 +40,8 @@ pub(super) struct Judge<'a> {
     decoders: BTreeMap<TenantIndex, (Decoder, Readings)>,
     marks: BTreeMap<TenantIndex, Vec<Option<Snapshot>>>,
     checkpoints: BTreeMap<PartitionId, i64>,
+    /// Tenants whose tables could not be asked: not again for each of their events.
+    unknown: BTreeSet<TenantIndex>,
 }
 
 impl<'a> Judge<'a> {
@@ -48,6 +52,7 @@ impl<'a> Judge<'a> {
             decoders: BTreeMap::new(),
             marks: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -64,8 +69,16 @@ impl<'a> Judge<'a> {
                 return Ok(Verdict::NoTenant(reason.code()));
             }
         };
-        if !self.is_settled(tenant, kept, cancel).await? {
-            return Ok(Verdict::Waiting { tenant });
+        if self.unknown.contains(&tenant) {
+            return Ok(Verdict::Unknown);
+        }
+        match self.is_settled(tenant, kept, cancel).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Verdict::Waiting),
+            Err(error) => {
+                self.unknown.insert(tenant);
+                return Err(error);
+            }
         }
         let outcome = match (self.refused(tenant, kept), self.of) {
             (None, _) => Outcome::Reading,

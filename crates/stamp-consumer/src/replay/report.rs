@@ -36,6 +36,9 @@ pub struct ReplayReport {
     pub finished: u64,
     /// Of those, events whose kept row is gone, or that are not valid any more.
     pub not_brought_in: u64,
+    /// Rows that hold no event with a position, which no version of this service writes. They stay
+    /// where they are.
+    pub unreadable: u64,
     /// Events that could not be brought in, see `failures`.
     pub not_done: u64,
     /// What could not be done, and why.
@@ -82,6 +85,7 @@ impl ReplayReport {
         self.other_tenant += other.other_tenant;
         self.finished += other.finished;
         self.not_brought_in += other.not_brought_in;
+        self.unreadable += other.unreadable;
         self.not_done += other.not_done;
         for (reason, events) in other.still_rejected {
             *self.still_rejected.entry(reason).or_default() += events;

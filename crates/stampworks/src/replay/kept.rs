@@ -167,6 +167,9 @@ fn print(report: &ReplayReport) {
             report.not_brought_in,
         );
     }
+    if report.unreadable > 0 {
+        line("rows without a position", report.unreadable);
+    }
     if report.not_done > 0 {
         line("not done", report.not_done);
     }

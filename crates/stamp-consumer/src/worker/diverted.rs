@@ -30,8 +30,8 @@ impl<H: EventHub> PartitionWorker<H> {
         *range = (sequence.min(range.0), sequence.max(range.1));
     }
 
-    /// Whether a batch up to `sealed_last` that was just sealed must wait. Then the stamp's lane is sealed too, so
-    /// that it does not wait for long.
+    /// Whether a batch up to `sealed_last` that was just sealed must wait. Then the stamp's lane is
+    /// sealed too, so that it does not wait for long.
     pub(super) fn must_wait(&mut self, id: LaneId, sealed_last: i64) -> bool {
         let LaneId::Tenant(tenant) = id else {
             return false;

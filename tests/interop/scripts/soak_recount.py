@@ -99,11 +99,13 @@ for tenant in TENANTS:
             [tenant],
         )
 if register("rows", "_stamp/quarantine"):
-    # What a tenant's tables could not take lies here as it came, with everything that is needed.
+    # What a tenant's tables could not take, or no longer, lies here as it came, with everything that
+    # a replay needs.
+    backlog = "reason IN ('tenant_backlog', 'behind_mark')"
     db.execute(
         "INSERT INTO found SELECT partition, sequence, "
-        "CASE WHEN reason = 'tenant_backlog' THEN split_part(device_id, '-', 1) END, "
-        "CASE WHEN reason = 'tenant_backlog' THEN 'backlog' ELSE 'quarantined' END, "
+        f"CASE WHEN {backlog} THEN split_part(device_id, '-', 1) END, "
+        f"CASE WHEN {backlog} THEN 'backlog' ELSE 'quarantined' END, "
         "(decode(body)::JSON ->> 'ts')::BIGINT, (decode(body)::JSON ->> 'value')::DOUBLE FROM rows"
     )
 if register("rows", "_stamp/gaps"):

@@ -81,12 +81,14 @@ impl Plan {
 pub async fn run(plan: Plan) -> Result<Report> {
     let folder = tempfile::tempdir().context("make a folder")?;
     let result = run_in(plan, folder.path()).await;
-    if !matches!(&result, Ok(report) if report.is_good()) {
-        // What it left is the only way to find out why.
-        let kept = folder.keep();
-        return result.with_context(|| format!("logs are kept in {}", kept.display()));
+    if matches!(&result, Ok(report) if report.is_good()) {
+        return result;
     }
-    result
+    // What it left is the only way to find out why.
+    let kept = format!("logs and tables are kept in {}", folder.keep().display());
+    let mut report = result.with_context(|| kept.clone())?;
+    report.differences.push(kept);
+    Ok(report)
 }
 
 async fn run_in(plan: Plan, folder: &std::path::Path) -> Result<Report> {

@@ -40,7 +40,8 @@ pub struct Report {
     pub rejected: u64,
     /// Rows of `quarantine` of devices that nobody knows.
     pub quarantined: u64,
-    /// Rows of `quarantine` that a tenant's tables could not take in time; a replay brings them in.
+    /// Rows of `quarantine` that a tenant's tables could not take in time, or no longer; a replay
+    /// brings them in.
     pub backlog: u64,
     /// Tenants times windows that were compared.
     pub windows: u64,

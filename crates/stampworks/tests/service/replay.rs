@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use crate::process::Service;
 use crate::support::{PROCESS_MAX, SCHEMA, publish};
-use crate::verify::{EVENTS, lake, settled_stamp, verify};
-use stamp_model::PartitionId;
-use tokio::time::Instant;
+use crate::verify::{EVENTS, settle, settled_stamp, verify};
+use tokio::time::{Instant, interval};
 
 /// Exit code, what was printed to stdout, and to stderr.
 pub(crate) async fn stampworks(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -41,25 +40,6 @@ fn fix_rules(folder: &Path, config: &Path) {
     let text = std::fs::read_to_string(config).unwrap();
     let text = text.replace(r#"["d-*"]"#, r#"["d-*", "stranger"]"#);
     std::fs::write(config, text).unwrap();
-}
-
-/// Waits until the checkpoints of both partitions have reached the hub's end.
-async fn settle(folder: &Path, hub: &stamp_emulator::Hub, service: &mut Service) {
-    let checkpoints = lake(folder).checkpoints("127.0.0.1", "telemetry", "$Default");
-    let until = Instant::now() + PROCESS_MAX;
-    for number in 0..2 {
-        let partition = PartitionId::new(number).unwrap();
-        let last = hub.last_sequence(number);
-        while checkpoints
-            .read(partition)
-            .await
-            .unwrap()
-            .is_none_or(|at| at.sequence < last)
-        {
-            service.watch(Duration::from_millis(20));
-            assert!(Instant::now() < until, "partition {number} does not settle");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,12 +88,40 @@ async fn events_that_are_valid_after_a_fix_come_back_once_and_the_stamp_still_ad
     );
 }
 
+/// SIGKILL when the process has made `more` files below `folder`, or has ended.
+async fn kill_after_files(child: &mut std::process::Child, folder: &Path, more: usize) {
+    let enough = files_below(folder) + more;
+    let until = Instant::now() + PROCESS_MAX;
+    let mut ticks = interval(Duration::from_millis(1));
+    while files_below(folder) < enough && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "it neither writes nor ends");
+        ticks.tick().await;
+    }
+    // Gone already is what we want.
+    let _gone = child.kill();
+    child.wait().unwrap();
+}
+
+fn files_below(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let below = entries.filter_map(Result::ok).map(|entry| {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            files_below(&entry.path())
+        } else {
+            1
+        }
+    });
+    below.sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_whose_process_is_killed_is_finished_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let (emulator, config) = settled_stamp(folder.path()).await;
     fix_rules(folder.path(), &config);
-    for round in 0..6_u64 {
+    for round in 0..6 {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
             .args(["replay", "quarantine", "--config"])
             .arg(&config)
@@ -121,11 +129,7 @@ async fn a_replay_whose_process_is_killed_is_finished_by_the_next() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        // Somewhere between its start and its end, which takes some hundred milliseconds.
-        let until = Instant::now() + Duration::from_millis(40 * round);
-        let _ = tokio::time::timeout_at(until, std::future::pending::<()>()).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_after_files(&mut child, folder.path(), round).await;
     }
     replay(&config, "rejected", &[]).await;
     replay(&config, "quarantine", &[]).await;
@@ -231,7 +235,7 @@ async fn a_replay_of_the_hub_that_is_killed_goes_on_beside_the_running_service()
     let (emulator, config) = settled_stamp(folder.path()).await;
     let mut service = Service::start(&config, &[]);
     service.wait_for("partition opens");
-    for round in 1..6_u64 {
+    for round in 1..6 {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stampworks"))
             .args([
                 "replay",
@@ -247,10 +251,7 @@ async fn a_replay_of_the_hub_that_is_killed_goes_on_beside_the_running_service()
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let until = Instant::now() + Duration::from_millis(40 * round);
-        let _ = tokio::time::timeout_at(until, std::future::pending::<()>()).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_after_files(&mut child, &folder.path().join("tables/_shadow"), round).await;
     }
     let group = ["--consumer-group", "replay"];
     let (code, report) = replay_hub(&config, "again", &group).await;

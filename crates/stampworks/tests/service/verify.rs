@@ -17,19 +17,8 @@ pub(crate) fn lake(folder: &Path) -> Lake {
     Lake::open(&store, tokio::runtime::Handle::current()).unwrap()
 }
 
-/// A stamp whose events are all in its tables, its hub still there.
-pub(crate) async fn settled_stamp(
-    folder: &Path,
-) -> (stamp_emulator::EventHubsEmulator, std::path::PathBuf) {
-    let emulator = emulator(2).await;
-    let hub = emulator.hub("telemetry").unwrap();
-    (0..EVENTS).for_each(|number| publish(&hub, number));
-    let endpoint = format!("amqp://{}", emulator.address());
-    let store = format!("url = \"file://{}/tables\"", folder.display());
-    let more = "[consumer]\nflush-rows = 50\nflush-age = \"200ms\"\nbatch-wait-max = \"50ms\"\n[resilience]\nstart-spread = \"1ms\"\n";
-    let config = write_config(folder, &endpoint, &store, more);
-    let mut service = Service::start(&config, &[]);
-    service.wait_for("partition opens");
+/// Waits until the checkpoints of both partitions have reached the hub's end.
+pub(crate) async fn settle(folder: &Path, hub: &stamp_emulator::Hub, service: &mut Service) {
     let checkpoints = lake(folder).checkpoints("127.0.0.1", "telemetry", "$Default");
     let until = Instant::now() + PROCESS_MAX;
     for number in 0..2 {
@@ -45,6 +34,22 @@ pub(crate) async fn settled_stamp(
             assert!(Instant::now() < until, "partition {number} does not settle");
         }
     }
+}
+
+/// A stamp whose events are all in its tables, its hub still there.
+pub(crate) async fn settled_stamp(
+    folder: &Path,
+) -> (stamp_emulator::EventHubsEmulator, std::path::PathBuf) {
+    let emulator = emulator(2).await;
+    let hub = emulator.hub("telemetry").unwrap();
+    (0..EVENTS).for_each(|number| publish(&hub, number));
+    let endpoint = format!("amqp://{}", emulator.address());
+    let store = format!("url = \"file://{}/tables\"", folder.display());
+    let more = "[consumer]\nflush-rows = 50\nflush-age = \"200ms\"\nbatch-wait-max = \"50ms\"\n[resilience]\nstart-spread = \"1ms\"\n";
+    let config = write_config(folder, &endpoint, &store, more);
+    let mut service = Service::start(&config, &[]);
+    service.wait_for("partition opens");
+    settle(folder, &hub, &mut service).await;
     assert_eq!(service.terminate().0.code(), Some(0));
     (emulator, config)
 }

@@ -22,7 +22,29 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     let place = root.join("target/interop");
     fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
     install_python(&root.join("tests/interop"), &place)?;
-    install_node(&root.join("tests/interop"), &place)
+    install_node(&root.join("tests/interop"), &place)?;
+    require_postgres()
+}
+
+/// PostgreSQL's server programs: on the path, or where Debian keeps them.
+fn require_postgres() -> Result<()> {
+    let is_there = || {
+        let mut programs = vec![PathBuf::from("initdb")];
+        if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
+            let versions = versions.filter_map(|version| Some(version.ok()?.path()));
+            programs.extend(versions.map(|version| version.join("bin/initdb")));
+        }
+        programs
+            .iter()
+            .any(|program| answers(Command::new(program).arg("--version")))
+    };
+    if is_there() || (apt_install(&["postgresql"])? && is_there()) {
+        return Ok(());
+    }
+    bail!(
+        "PostgreSQL's `initdb` is needed by the tests of reservations and was not found: install it \
+         (on Debian or Ubuntu, apt-get install postgresql)"
+    )
 }
 
 fn install_python(pins: &Path, place: &Path) -> Result<()> {

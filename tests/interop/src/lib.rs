@@ -1,4 +1,4 @@
-//! Programs nobody here wrote, for tests: [`Azurite`], and scripts in Python and Node.js. Beside them
+//! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], and scripts in Python and Node.js. Beside them
 //! what stands between such programs and ours: [`FaultProxy`] and [`WallClock`].
 //!
 //! `cargo xtask test` installs them below `target/interop`, exactly as `requirements.txt` and
@@ -6,11 +6,13 @@
 //! another version, fails and says so: it is never skipped. Nothing here is part of the product.
 
 mod azurite;
+mod postgres;
 mod proxy;
 mod script;
 mod wall_clock;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
+pub use postgres::Postgres;
 pub use proxy::{Answer, BODY_BYTES_MAX, Fault, FaultProxy, Rule, Seen};
 pub use script::{Language, run_script, run_script_with};
 pub use wall_clock::WallClock;

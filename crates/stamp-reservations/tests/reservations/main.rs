@@ -1,0 +1,88 @@
+//! The promises of the door, on SQLite and on PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod killed;
+mod suite;
+mod torn;
+
+use stamp_interop::Postgres;
+use stamp_reservations::{Reservations, ReservationsConfig};
+
+struct Sqlite {
+    folder: tempfile::TempDir,
+}
+
+impl Sqlite {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn config(&self) -> ReservationsConfig {
+        let path = self.folder.path().join("fleet.db");
+        ReservationsConfig::new(format!("sqlite:{}", path.display()))
+    }
+
+    /// As another process would.
+    async fn open(&self) -> Reservations {
+        Reservations::open(&self.config()).await.unwrap()
+    }
+}
+
+fn config(postgres: &Postgres) -> ReservationsConfig {
+    ReservationsConfig {
+        password_file: Some(postgres.password_file()),
+        ..ReservationsConfig::new(postgres.url())
+    }
+}
+
+async fn open(postgres: &Postgres) -> Reservations {
+    Reservations::open(&config(postgres)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bookings_keep_their_promises_on_sqlite() {
+    let sqlite = Sqlite::new();
+    suite::all(&[sqlite.open().await, sqlite.open().await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bookings_keep_their_promises_on_postgresql() {
+    let postgres = Postgres::start();
+    suite::all(&[open(&postgres).await, open(&postgres).await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_booking_that_was_answered_outlives_a_kill_on_postgresql_and_the_door_goes_on() {
+    let mut postgres = Postgres::start();
+    let reservations = open(&postgres).await;
+    suite::book_three(&reservations).await;
+
+    postgres.kill();
+    let away = reservations.usage().await.unwrap_err();
+    assert!(suite::passes(&away), "{away:?}");
+    let away = reservations.usage().await.unwrap_err();
+    assert!(suite::passes(&away), "no connection can be made: {away:?}");
+    postgres.restart();
+    suite::assert_three(&reservations).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_and_a_file_that_is_no_database_are_told_apart_from_an_outage() {
+    let postgres = Postgres::start();
+    let wrong = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(wrong.path(), "wrong").unwrap();
+    let config = ReservationsConfig {
+        password_file: Some(wrong.path().into()),
+        ..ReservationsConfig::new(postgres.url())
+    };
+    let denied = Reservations::open(&config).await.unwrap_err();
+    assert!(denied.to_string().ends_with("access denied"), "{denied:?}");
+
+    std::fs::write(wrong.path(), "x".repeat(10_000)).unwrap();
+    let config = ReservationsConfig::new(format!("sqlite:{}", wrong.path().display()));
+    let refused = Reservations::open(&config).await.unwrap_err();
+    assert!(refused.to_string().ends_with("refused"), "{refused:?}");
+}

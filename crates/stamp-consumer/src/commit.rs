@@ -56,6 +56,9 @@ pub(crate) struct Job {
     pub last: i64,
     /// How it is found out which rows are there.
     pub settled: Settled,
+    /// The batch holds all that the table needs above this mark and not below it. A table that is
+    /// not this far takes nothing of it.
+    pub floor: i64,
     /// The rows.
     pub encode: Encode,
 }
@@ -67,6 +70,12 @@ pub(crate) struct Committed {
     pub rows: u64,
     /// Parquet bytes written.
     pub bytes: u64,
+    /// The mark that this job moved, when it surely was this job: the table has exactly its rows
+    /// above it. `None` when the table was ahead, by another owner or by an attempt whose reply was
+    /// lost.
+    pub moved: Option<i64>,
+    /// The table was below the job's floor and took nothing.
+    pub is_below_floor: bool,
 }
 
 /// Why an attempt at a commit failed.
@@ -117,6 +126,18 @@ pub(crate) enum CommitFailure {
     Abandoned,
 }
 
+/// Where the table is for one job, as the running attempt finds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Found {
+    /// The table is ahead of the job, or was not asked.
+    #[default]
+    Ahead,
+    /// Here, and the attempt moves it.
+    At(i64),
+    /// Below the job's floor.
+    BelowFloor,
+}
+
 /// Files of one job that are in the store, waiting for the commit that names them.
 struct Staged {
     known: Known,
@@ -127,6 +148,8 @@ struct Staged {
 struct Waiting {
     job: Job,
     staged: Option<Staged>,
+    /// The mark that the running attempt finds.
+    found: Found,
     done: oneshot::Sender<Result<Committed, CommitFailure>>,
 }
 
@@ -203,6 +226,7 @@ impl Committer {
         let waiting = Waiting {
             job,
             staged: None,
+            found: Found::default(),
             done,
         };
         self.queue
@@ -239,9 +263,15 @@ impl Committer {
             self.metrics.commit(self.name, CommitOutcome::Failed);
         }
         for waiting in batch {
-            let committed = waiting
-                .staged
-                .map_or(Committed::default(), |staged| staged.committed);
+            let staged = waiting.staged.as_ref();
+            let committed = Committed {
+                moved: match waiting.found {
+                    Found::At(mark) => Some(mark),
+                    Found::Ahead | Found::BelowFloor => None,
+                },
+                is_below_floor: waiting.found == Found::BelowFloor,
+                ..staged.map_or(Committed::default(), |staged| staged.committed)
+            };
             let _ = waiting.done.send(result.clone().map(|()| committed));
         }
     }
@@ -262,6 +292,15 @@ impl Committer {
         for waiting in batch.iter_mut() {
             let mark = snapshot.mark(&waiting.job.app).unwrap_or(START);
             let is_ahead = mark >= waiting.job.last;
+            waiting.found = match mark {
+                _ if is_ahead => Found::Ahead,
+                _ if mark < waiting.job.floor => Found::BelowFloor,
+                _ => Found::At(mark),
+            };
+            if waiting.found == Found::BelowFloor {
+                waiting.staged = None;
+                continue;
+            }
             if is_ahead && waiting.job.settled == Settled::Mark {
                 continue;
             }

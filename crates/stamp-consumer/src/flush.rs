@@ -2,6 +2,10 @@
 //!
 //! `rejected` before `readings` before `rollups`: when a mark of `readings` covers an event, every
 //! table before it is settled for that event too.
+//!
+//! A batch makes the partials of its own rows only where `readings` surely has these rows and no
+//! others. Another owner of the partition may have judged an event differently; then the partials
+//! are to be made from the table.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +13,7 @@ use stamp_lake::{
     EncodeOptions, LakeError, RawKind, ReadingsPage, encode_gaps, encode_raw, encode_readings,
     encode_rollups,
 };
-use stamp_model::{AppId, GapRow, RawRow, Readings, Sequences, Shape};
+use stamp_model::{AppId, GapRow, RawRow, Readings, START, Sequences, Shape};
 use stamp_rollup::{Windows, partials, sorted_rows};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +31,9 @@ pub(crate) struct Flushed {
     pub raw: Committed,
     /// Rows of `gaps`.
     pub gaps: Committed,
+    /// `readings` may have other rows than the batch, or more than `rollups` was made of: the
+    /// partials up to the batch's end were left out and must be made from the table.
+    pub must_roll_forward: bool,
 }
 
 /// Where the rows of one lane go.
@@ -54,13 +61,15 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    /// Writes a sealed batch. Calling it again with the same batch adds nothing twice.
+    /// Writes a sealed batch of a worker for which everything up to `start` was in the tables when
+    /// it began. Calling it again with the same batch adds nothing twice.
     ///
     /// # Errors
     /// The first table's failure; tables after it were not touched by this call.
     pub(crate) async fn flush(
         &self,
         sealed: &Arc<Sealed>,
+        start: i64,
         cancel: &CancellationToken,
     ) -> Result<Flushed, CommitFailure> {
         match self {
@@ -77,16 +86,23 @@ impl Sink {
                     Some(job) => readings.commit(job, cancel).await?,
                     None => Committed::default(),
                 };
-                let rollups = match rollups_job(sealed, shape, *windows, &order) {
-                    Some(job) => rollups.commit(job, cancel).await?,
-                    None => Committed::default(),
-                };
-                Ok(Flushed {
-                    readings,
-                    rollups,
+                let mut flushed = Flushed {
                     raw,
-                    gaps: Committed::default(),
-                })
+                    readings,
+                    ..Flushed::default()
+                };
+                if let Some(job) = rollups_job(sealed, shape, *windows, &order) {
+                    match readings.moved {
+                        Some(mark) => {
+                            let floor = if mark > start { mark } else { START };
+                            let job = Job { floor, ..job };
+                            flushed.rollups = rollups.commit(job, cancel).await?;
+                            flushed.must_roll_forward = flushed.rollups.is_below_floor;
+                        }
+                        None => flushed.must_roll_forward = true,
+                    }
+                }
+                Ok(flushed)
             }
             Self::Stamp { quarantine, gaps } => {
                 let gaps = match gaps_job(sealed) {
@@ -195,6 +211,7 @@ fn page_job(
         app: app.clone(),
         last,
         settled: Settled::Mark,
+        floor: START,
         encode: Arc::new(encode),
     }
 }
@@ -303,6 +320,7 @@ fn job(
         app: sealed.app.clone(),
         last: sealed.last,
         settled,
+        floor: START,
         encode: Arc::new(encode),
     }
 }

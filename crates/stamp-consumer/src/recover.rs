@@ -2,8 +2,9 @@
 //!
 //! Between a crash and a restart the schema, the directory or the hub's retention may have changed,
 //! so decoding the events again does not tell what became of them: the tables do. What is in any
-//! of them is settled, whatever the rules say today; and rollups that a crash left behind are made
-//! of the rows in `readings` and not of the events, which may be gone.
+//! of them is settled, whatever the rules say today; and rollups that a crash left behind, or
+//! two owners at once, are made of the rows in `readings` and not of the events, which may be gone
+//! or were judged differently by the two.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use stamp_model::{AppId, PartitionId, START, Sequences, Shape};
 use stamp_resilience::{GaveUp, idempotent};
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::CommitFailure;
+use crate::commit::{CommitFailure, Committed};
 use crate::flush::Sink;
 use crate::memory::{Charge, MemoryAccount};
 use crate::shared::Tenant;
@@ -79,13 +80,44 @@ pub(crate) async fn recover(
         since_us: app.hub_created_at_us(),
     };
     if range.above < range.up_to && !shape.fields.is_empty() {
-        let rows = roll_forward(tenant, app, &shape, range, account, cancel).await?;
-        tracing::warn!(tenant = %tenant.id, app = %app, above = range.above, up_to = range.up_to, rollups = rows, "rollups were behind their readings, rolled forward");
+        let made = roll_forward(tenant, app, &shape, range, account, cancel).await?;
+        tracing::warn!(tenant = %tenant.id, app = %app, above = range.above, up_to = range.up_to, rollups = made.rows, "rollups were behind their readings, rolled forward");
     }
     Ok(Recovered {
         settled: found.settled,
         behind: found.readings,
     })
+}
+
+/// Rolls up what `readings` has of a partition above `start` and up to `up_to`, and `rollups` lacks.
+/// `readings` must have a mark of `up_to` or higher. Doing it again adds nothing twice.
+///
+/// # Errors
+/// What the retry layer gave up with.
+pub(crate) async fn catch_up(
+    tenant: &Tenant,
+    app: &AppId,
+    (partition, start, up_to): (PartitionId, i64, i64),
+    account: &MemoryAccount,
+    cancel: &CancellationToken,
+) -> Result<Committed, RecoverError> {
+    let [_, rollups, _] = &tenant.tables;
+    let rolled_up = tenant
+        .peer
+        .run(idempotent("rollups.mark"), cancel, |_| mark(rollups, app))
+        .await
+        .map_err(RecoverError::Read)?;
+    let range = SequenceRange {
+        partition,
+        above: rolled_up.max(start),
+        up_to,
+        since_us: app.hub_created_at_us(),
+    };
+    if range.above >= range.up_to {
+        return Ok(Committed::default());
+    }
+    let shape = tenant.sink.metrics();
+    roll_forward(tenant, app, &shape, range, account, cancel).await
 }
 
 /// One attempt. `readings` is asked for its mark before `rejected` is asked for its rows: a flush
@@ -132,7 +164,7 @@ async fn roll_forward(
     mut range: SequenceRange,
     account: &MemoryAccount,
     cancel: &CancellationToken,
-) -> Result<u64, RecoverError> {
+) -> Result<Committed, RecoverError> {
     // What a replay brought in is rolled up by the replay.
     let SequenceRange {
         partition,
@@ -154,7 +186,7 @@ async fn roll_forward(
     let turn = tenant.rolling_forward.acquire().await;
     let _turn = turn.map_err(|_closed| RecoverError::Abandoned)?;
     let (readings, sink): (&Table, &Arc<Sink>) = (&tenant.tables[0], &tenant.sink);
-    let mut rows = 0;
+    let mut made = Committed::default();
     while range.above < range.up_to {
         let page: ReadingsPage = tenant
             .peer
@@ -167,7 +199,9 @@ async fn roll_forward(
         let mut charge = Charge::none(account);
         charge.set(page.readings.heap_bytes() * 2);
         let committed = sink.roll_up(app, page, replayed.clone(), cancel).await;
-        rows += committed.map_err(RecoverError::RollUp)?.rows;
+        let committed = committed.map_err(RecoverError::RollUp)?;
+        made.rows += committed.rows;
+        made.bytes += committed.bytes;
     }
-    Ok(rows)
+    Ok(made)
 }

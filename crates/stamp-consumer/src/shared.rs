@@ -18,7 +18,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::buffer::{Flying, Position};
+use crate::buffer::{Flying, Position, Sealed};
+use crate::commit::CommitFailure;
 use crate::config::ReadConfig;
 use crate::consumer::Clock;
 use crate::directory::{Directory, TenantIndex};
@@ -26,6 +27,7 @@ use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
 use crate::progress::Progress;
 use crate::quota::{Excess, Load, Meter, Share};
+use crate::recover::{RecoverError, catch_up};
 use crate::start::Marks;
 use crate::worker::LaneId;
 
@@ -69,6 +71,17 @@ impl Owned {
             of: self.all,
         }
     }
+}
+
+/// Why a batch is not in all of its tables.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlushFailure {
+    /// A commit was given up.
+    #[error(transparent)]
+    Commit(#[from] CommitFailure),
+    /// The rows are in; their rollups could not be made from the table.
+    #[error("making rollups from the table")]
+    RollForward(#[from] RecoverError),
 }
 
 /// Shared by the workers of a process.
@@ -140,6 +153,30 @@ impl<H: EventHub> Shared<H> {
         } else {
             StartPosition::AfterSequence(position.sequence)
         }
+    }
+
+    /// Writes a sealed batch of a lane whose worker began after `start`. Calling it again with the
+    /// same batch adds nothing twice.
+    ///
+    /// # Errors
+    /// The first table's failure; what follows it was not touched by this call.
+    pub(crate) async fn flush(
+        &self,
+        lane: LaneId,
+        sealed: &Arc<Sealed>,
+        (partition, start): (PartitionId, i64),
+        cancel: &CancellationToken,
+    ) -> Result<Flushed, FlushFailure> {
+        let mut flushed = self.sink(lane).flush(sealed, start, cancel).await?;
+        if let LaneId::Tenant(tenant) = lane
+            && flushed.must_roll_forward
+        {
+            let (tenant, app) = (&self.tenants[tenant], &sealed.app);
+            let range = (partition, start, sealed.last);
+            flushed.rollups = catch_up(tenant, app, range, &self.account, cancel).await?;
+            tracing::info!(tenant = %tenant.id, %app, up_to = sealed.last, rollups = flushed.rollups.rows, "another owner or a lost reply moved the mark, rollups are made from the table");
+        }
+        Ok(flushed)
     }
 
     pub(crate) fn flushed(&self, lane: LaneId, flushed: &Flushed, flying: &Flying) {

@@ -23,13 +23,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Lane, Position};
-use crate::commit::CommitFailure;
 use crate::directory::TenantIndex;
 use crate::flush::Flushed;
 use crate::memory::Charge;
 use crate::reader::{Reader, Step};
 use crate::recover::{RecoverError, Recovered};
-use crate::shared::Shared;
+use crate::shared::{FlushFailure, Shared};
 use crate::start::{Start, StartError, find_start};
 use crate::tally::Tally;
 use diverted::Diverted;
@@ -97,7 +96,7 @@ pub enum WorkerError {
 enum Done {
     /// What a tenant's tables have, or that they did not say.
     Recovered(TenantIndex, Result<Recovered, RecoverError>),
-    Flush(LaneId, Result<Flushed, CommitFailure>),
+    Flush(LaneId, Result<Flushed, FlushFailure>),
     /// The rest after a flush that was given up is over.
     Rested(LaneId),
     Checkpoint(Position, bool),
@@ -339,9 +338,12 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn spawn_flush(&mut self, id: LaneId, sealed: Arc<crate::buffer::Sealed>) {
-        let (sink, abandon) = (self.shared.sink(id), self.abandon.clone());
-        self.tasks
-            .spawn(async move { Done::Flush(id, sink.flush(&sealed, &abandon).await) });
+        let (shared, abandon) = (self.shared.clone(), self.abandon.clone());
+        let from = (self.partition, self.start);
+        self.tasks.spawn(async move {
+            let flushed = shared.flush(id, &sealed, from, &abandon).await;
+            Done::Flush(id, flushed)
+        });
     }
 
     fn landed(&mut self, done: Done) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stamp_lake::{EncodeOptions, Filter, LakeError, Snapshot, Table, encode_replays};
-use stamp_model::{AppId, Mark, PartitionId, ReplayRow, Shape, TenantId};
+use stamp_model::{AppId, Mark, PartitionId, ReplayRow, START, Shape, TenantId};
 use stamp_resilience::{Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
@@ -144,6 +144,7 @@ impl Target {
             app,
             last,
             settled: Settled::Mark,
+            floor: START,
             encode,
         };
         let committed = table.commit(job, cancel).await;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use stamp_consumer::{ConsumerError, WorkerError};
 use stamp_eventhubs::HubError;
 use stamp_eventhubs::memory::Operation;
+use stamp_lake::Lake;
 use stamp_lake::faults::{Fault, RequestKind};
 
-use crate::support::{Stamp, event, hub, once, partition};
+use crate::support::{Stamp, event, hub, once, partition, reading};
 use crate::{P0, assert_complete, publish};
 
 /// Fault scenario 32.
@@ -152,6 +153,61 @@ async fn two_owners_of_a_partition_write_every_row_once() {
             .sum::<f64>()
     });
     assert!(conflicts[0] + conflicts[1] > 0.0, "{conflicts:?}");
+}
+
+/// A store that refuses commits to one table.
+fn no_commits_while(lake: &Lake, table: &'static str, switch: &Arc<AtomicBool>) -> Lake {
+    let switch = switch.clone();
+    lake.with_faults(move |request| {
+        let is_one = request.is_commit() && request.path.starts_with(table);
+        if is_one && switch.load(Ordering::Acquire) {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    })
+}
+
+/// Fault scenario 11.
+#[tokio::test(start_paused = true)]
+async fn two_owners_that_judge_an_event_differently_leave_the_rollups_of_the_readings_there_are() {
+    // For one owner 61 of the 600 events are within the quota, the last of them too; for the other
+    // one all.
+    let quota = "{ events-per-second = 1 }";
+    for (quotas, kept) in [([quota, "{}"], 61), (["{}", quota], 600)] {
+        let hub = hub(1);
+        let keys = "owner-level = -1\nbatch-events-max = 1000";
+        let mut first = Stamp::new(&hub).with(keys);
+        let mut second = Stamp::new(&hub).with(keys);
+        (first.quota, second.quota) = (quotas[0], quotas[1]);
+        let whole = first.lake.clone();
+        // The first one's readings are in before the second one's; its rollups are in after them.
+        let shut = || Arc::new(AtomicBool::new(true));
+        let (readings_shut, rollups_shut) = (shut(), shut());
+        first.lake = no_commits_while(&whole, "beta/rollups", &rollups_shut);
+        second.lake = no_commits_while(&whole, "beta/readings", &readings_shut);
+        let (a, b) = (first.start().await, second.start().await);
+        a.until_read(-1).await;
+        b.until_read(-1).await;
+        for number in 0..600 {
+            let mut event = reading("b-1", 1.0);
+            event.enqueued_at_us += number / 599 * 60_000_000;
+            hub.append(partition(P0), event);
+        }
+        first.until_rows("beta", "readings", 1).await;
+        readings_shut.store(false, Ordering::Release);
+        b.until_settled(599).await;
+        rollups_shut.store(false, Ordering::Release);
+        a.until_settled(599).await;
+        a.stop().await.unwrap();
+        b.stop().await.unwrap();
+
+        let readings = first.rows("beta", "readings").await;
+        assert_eq!(readings.len(), kept);
+        let count = i64::try_from(kept).unwrap();
+        let sum = f64::from(u32::try_from(kept).unwrap());
+        assert_eq!(first.rolled_up("beta").await, (count, sum));
+    }
 }
 
 /// Fault scenario 10.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use stamp_lake::Lake;
 
-use crate::oracle::{BACKLOG, End, GAP, OVER_QUOTA, Oracle, Place, Texts};
-use crate::tables::{Found, Sums, add_row, find};
+use crate::oracle::{BACKLOG, GAP, OVER_QUOTA, Oracle, Place, Texts};
+use crate::tables::{Found, Sums, find};
 
 /// Most differences that are told.
 const TOLD_MAX: usize = 12;
@@ -51,8 +51,7 @@ pub(crate) async fn differences(
         Some(format!("{place:?}: {why}"))
     };
     let mut told: Vec<String> = places.iter().filter_map(judge).collect();
-    let sums = (&found.rolled, &found.read, &disputed(&found, oracle));
-    told.extend(sum_differences(sums, settled));
+    told.extend(sum_differences(&found.rolled, &found.read, settled));
     if settled {
         for (partition, at) in (0..).zip(&found.checkpoints) {
             let last = oracle.last(partition);
@@ -103,39 +102,14 @@ fn must_be_there(found: &Found, oracle: &Oracle, place: Place, settled: bool) ->
     Some(format!("the mark of {}is {}", mark.0, mark.2))
 }
 
-/// What the rollups may lack or have too much: readings of one of two owners, while for the other
-/// they were a gap or went to quarantine. Each writes the rollups of what it took itself
-/// (docs/simulation.md).
-fn disputed(found: &Found, oracle: &Oracle) -> Sums {
-    let mut sums = Sums::new();
-    if !oracle.overlapped {
-        return sums;
-    }
-    for (place, texts) in &found.items {
-        let elsewhere = [GAP, BACKLOG, OVER_QUOTA]
-            .iter()
-            .any(|text| texts.contains_key(*text));
-        if let Some(End::Readings(rows)) = oracle.ends.get(place).filter(|_| elsewhere) {
-            for row in rows {
-                add_row(&mut sums, row);
-            }
-        }
-    }
-    sums
-}
-
-/// Rollups are of the readings that are there: never of more, and of all once all is settled;
-/// within what is disputed.
-fn sum_differences(sums: (&Sums, &Sums, &Sums), settled: bool) -> Vec<String> {
-    let (rolled, read, optional) = sums;
+/// Rollups are of the readings that are there: never of more, and of all once all is settled.
+fn sum_differences(rolled: &Sums, read: &Sums, settled: bool) -> Vec<String> {
     let keys: BTreeSet<&String> = rolled.keys().chain(read.keys()).collect();
     let differs = |key: &&&String| {
         let of = |sums: &Sums| sums.get(**key).copied().unwrap_or_default();
-        let (rolled, read, optional) = (of(rolled), of(read), of(optional));
+        let (rolled, read) = (of(rolled), of(read));
         let lacks = read.0 - rolled.0;
-        lacks < -optional.0
-            || (settled && lacks > optional.0)
-            || (lacks == 0 && optional.0 == 0 && rolled.1 != read.1)
+        lacks < 0 || (settled && lacks > 0) || (lacks == 0 && rolled.1 != read.1)
     };
     keys.iter()
         .filter(differs)

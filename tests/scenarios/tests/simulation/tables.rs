@@ -6,7 +6,7 @@ use stamp_lake::{Columns, Lake, Table};
 use stamp_model::{AppId, PartitionId, StampId, TenantId};
 use stamp_schema::Schema;
 
-use crate::oracle::{GAP, Place, Row, Texts};
+use crate::oracle::{GAP, Place, Texts};
 use crate::workload::{SCHEMA, TENANTS};
 use crate::world::{STAMP, identity};
 
@@ -119,11 +119,6 @@ fn add_reading(found: &mut Found, tenant: &str, c: &Columns, row: usize) {
     let text = format!("readings {tenant} {device} {ts} {value} {level:?}");
     found.add(place, text);
     add_metrics(&mut found.read, (tenant, device, ts), value, level);
-}
-
-/// Adds what the rollups of a row of `readings` say.
-pub(crate) fn add_row(sums: &mut Sums, (tenant, device, ts, value, level): &Row) {
-    add_metrics(sums, (TENANTS[*tenant], device, *ts), *value, *level);
 }
 
 fn add_metrics(sums: &mut Sums, of: (&str, &str, i64), value: i64, level: Option<i64>) {

@@ -18,6 +18,7 @@ pub(crate) struct Recounted {
     pub(crate) rejected: u64,
     pub(crate) quarantined: u64,
     pub(crate) backlog: u64,
+    pub(crate) returned: u64,
     pub(crate) windows: u64,
     pub(crate) differences: Vec<String>,
 }
@@ -68,6 +69,7 @@ pub(crate) async fn recount(azurite: &Azurite, folder: &Path, ledger: &Path) -> 
         rejected: number("rejected")?,
         quarantined: number("quarantined")?,
         backlog: number("backlog")?,
+        returned: number("returned")?,
         windows: number("windows")?,
         differences: differences
             .iter()

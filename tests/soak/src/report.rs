@@ -43,6 +43,8 @@ pub struct Report {
     /// Rows of `quarantine` that a tenant's tables could not take in time, or no longer; a replay
     /// brings them in.
     pub backlog: u64,
+    /// Rows of `quarantine` beside those: their event is in its tenant's table as well, which holds.
+    pub returned: u64,
     /// Tenants times windows that were compared.
     pub windows: u64,
     /// SIGKILLs.
@@ -95,8 +97,8 @@ impl fmt::Display for Report {
         writeln!(f, "events sent            {}", self.events)?;
         writeln!(
             f,
-            "found                  {} readings, {} rejected, {} quarantined, {} of a backlog",
-            self.readings, self.rejected, self.quarantined, self.backlog
+            "found                  {} readings, {} rejected, {} quarantined, {} of a backlog, {} returned",
+            self.readings, self.rejected, self.quarantined, self.backlog, self.returned
         )?;
         writeln!(f, "tenants x windows      {}", self.windows)?;
         writeln!(f, "kills                  {}", self.kills)?;

@@ -1,7 +1,8 @@
 //! What the tiers of IoT Hub and Event Hubs take, so that no stamp is declared larger than it is.
 //!
 //! Sources: Azure's pages "IoT Hub quotas and throttling" (messages, sends), "Azure subscription
-//! and service limits, IoT Hub limits" (units and devices of a hub) and "Event Hubs quotas and limits",
+//! and service limits, IoT Hub limits" (units and devices of a hub), "Azure IoT Hub Device Provisioning
+//! Service limits" (registrations and service operations) and "Event Hubs quotas and limits",
 //! "Scaling with Event Hubs" (units, partitions, ingress of a throughput unit).
 
 use serde::Serialize;
@@ -14,6 +15,9 @@ pub const DEVICES_MAX: u64 = 1_000_000;
 pub const DEVICES_FREE_MAX: u64 = 500;
 /// Largest message a device may send, in bytes: 256 KB.
 pub const MESSAGE_BYTES_MAX: u64 = 256 << 10;
+/// Registrations a minute of one Device Provisioning Service, and, separately, its service
+/// operations.
+pub const DPS_PER_MINUTE: u64 = 1_000;
 /// Ingress of one throughput unit of Event Hubs, events a second.
 pub const THROUGHPUT_UNIT_EVENTS: u64 = 1_000;
 /// Ingress of one throughput unit of Event Hubs, bytes a second. The source says "1 MB"; the
@@ -96,6 +100,48 @@ impl IotHubTier {
             Self::B2 | Self::S2 => units.saturating_mul(120),
             Self::B3 | Self::S3 => units.saturating_mul(6_000),
         }
+    }
+
+    /// Operations on the device registry a minute of a hub with this many units.
+    #[must_use]
+    pub fn registry_per_minute(self, units: u64) -> u64 {
+        let a_unit = match self {
+            Self::B3 | Self::S3 => 5_000,
+            Self::F1 | Self::B1 | Self::B2 | Self::S1 | Self::S2 => 100,
+        };
+        units.saturating_mul(a_unit)
+    }
+
+    /// Twins read a minute of a hub with this many units. The source counts by the second.
+    #[must_use]
+    pub fn twin_reads_per_minute(self, units: u64) -> u64 {
+        let per_second = match self {
+            Self::F1 | Self::B1 | Self::S1 => 100,
+            Self::B2 | Self::S2 => units.saturating_mul(10).max(100),
+            Self::B3 | Self::S3 => units.saturating_mul(500),
+        };
+        per_second.saturating_mul(60)
+    }
+
+    /// Twins changed a minute of a hub with this many units. The source counts by the second.
+    #[must_use]
+    pub fn twin_updates_per_minute(self, units: u64) -> u64 {
+        let per_second = match self {
+            Self::F1 | Self::B1 | Self::S1 => 50,
+            Self::B2 | Self::S2 => units.saturating_mul(5).max(50),
+            Self::B3 | Self::S3 => units.saturating_mul(250),
+        };
+        per_second.saturating_mul(60)
+    }
+
+    /// Queries a minute of a hub with this many units.
+    #[must_use]
+    pub fn queries_per_minute(self, units: u64) -> u64 {
+        let a_unit = match self {
+            Self::B3 | Self::S3 => 1_000,
+            Self::F1 | Self::B1 | Self::B2 | Self::S1 | Self::S2 => 20,
+        };
+        units.saturating_mul(a_unit)
     }
 
     /// What a hub with this many units takes on an axis; `None` where the tier sets no limit.
@@ -215,6 +261,15 @@ mod tests {
         );
         assert_eq!(IotHubTier::F1.limit(1, Axis::Devices), Some(500));
         assert_eq!(IotHubTier::S3.limit(10, Axis::Tenants), None);
+    }
+
+    #[test]
+    fn a_hub_takes_as_many_registry_calls_as_its_units_say() {
+        assert_eq!(IotHubTier::S1.registry_per_minute(3), 300);
+        assert_eq!(IotHubTier::S3.registry_per_minute(2), 10_000);
+        assert_eq!(IotHubTier::S2.twin_reads_per_minute(20), 200 * 60);
+        assert_eq!(IotHubTier::S2.twin_updates_per_minute(2), 50 * 60);
+        assert_eq!(IotHubTier::B3.queries_per_minute(1), 1_000);
     }
 
     #[test]

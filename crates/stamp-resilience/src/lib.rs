@@ -1,4 +1,4 @@
-//! The only retry, per-attempt timeout, deadline, retry budget and circuit breaker.
+//! The only retry, per-attempt timeout, deadline, retry budget, circuit breaker and pace.
 //!
 //! Programs call [`Peer::run`]; doors never do. A door makes one attempt and says through
 //! [`Classify`] what happened. Everything that waits for a fault to pass waits here, so that two
@@ -15,6 +15,7 @@ mod gave_up;
 mod guard;
 mod observe;
 mod operation;
+mod pace;
 mod pause;
 mod peer;
 mod policy;
@@ -25,6 +26,7 @@ pub use classify::{Classify, Failure, FailureKind};
 pub use gave_up::{Call, GaveUp};
 pub use observe::{GiveUpReason, NoObserver, Observer, Outcome, PauseCause, RetryEvent};
 pub use operation::{Operation, idempotent};
+pub use pace::{Bucket, Pace};
 pub use peer::Peer;
 pub use policy::{BreakerPolicy, BudgetPolicy, PolicyError, RetryPolicy};
 pub use tries::{Attempt, Next, Tries};

@@ -133,6 +133,22 @@ impl RetryPolicy {
         }
     }
 
+    /// For the service API of an IoT Hub or DPS.
+    ///
+    /// `throttled-first-pause` is twice the 10 s that IoT Hub's text asks for, so that the shortest
+    /// pause after jitter is those 10 s.
+    #[must_use]
+    pub fn iot_hub() -> Self {
+        Self {
+            first_pause: Duration::from_secs(1),
+            throttled_first_pause: Duration::from_secs(20),
+            throttled_pause_max: Duration::from_secs(120),
+            attempts_max: 5,
+            total_deadline: Duration::from_secs(300),
+            ..Self::event_hubs()
+        }
+    }
+
     /// Reads a policy whose missing keys come from [`RetryPolicy::event_hubs`].
     ///
     /// # Errors
@@ -147,6 +163,14 @@ impl RetryPolicy {
     /// As [`RetryPolicy::over_event_hubs`].
     pub fn over_store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         partial::read_over(Self::store(), deserializer)
+    }
+
+    /// Reads a policy whose missing keys come from [`RetryPolicy::iot_hub`].
+    ///
+    /// # Errors
+    /// As [`RetryPolicy::over_event_hubs`].
+    pub fn over_iot_hub<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        partial::read_over(Self::iot_hub(), deserializer)
     }
 
     /// Checks every rule between the values. `key` is where the policy stands in the

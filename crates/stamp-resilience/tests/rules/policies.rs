@@ -17,6 +17,9 @@ fn refusal(change: impl FnOnce(&mut RetryPolicy)) -> String {
 #[test]
 fn rule_11_the_named_policies_keep_the_rules() {
     RetryPolicy::store().validate("resilience.store").unwrap();
+    RetryPolicy::iot_hub()
+        .validate("resilience.iot-hub")
+        .unwrap();
     RetryPolicy::event_hubs()
         .validate("resilience.eventhubs")
         .unwrap();

@@ -309,7 +309,8 @@ impl<H: EventHub> Consumer<H> {
         self.shared.metrics.partitions_owned(partitions);
         let mut workers = JoinSet::new();
         for &partition in &self.shared.partitions {
-            workers.spawn(PartitionWorker::new(self.shared.clone(), partition).run(stop.clone()));
+            let worker = PartitionWorker::new(self.shared.clone(), partition);
+            workers.spawn(worker.run(stop.clone(), CancellationToken::new()));
         }
         let mut first = Ok(());
         while let Some(ended) = workers.join_next().await {

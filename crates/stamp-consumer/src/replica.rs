@@ -1,6 +1,7 @@
 //! A replica that shares the partitions: starts and stops workers as its ownership moves.
 //!
-//! A worker that loses its partition commits what it has and ends; the others go on. Rounds and
+//! A worker that loses its partition commits what it has, or leaves it to the next owner when some of
+//! it overflowed, and ends; the others go on. Rounds and
 //! workers run beside each other, so a slow store of the blobs holds up no reading.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +21,20 @@ use crate::worker::{PartitionWorker, WorkerError};
 
 type Ended = (PartitionId, Result<(), WorkerError>);
 
+/// How one worker is told to end.
+struct Tokens {
+    stop: CancellationToken,
+    /// Told before `stop`, when the partition is another owner's.
+    lost: CancellationToken,
+}
+
 /// The workers of a replica, and what it holds.
 pub(crate) struct Replica<H: EventHub> {
     shared: Arc<Shared<H>>,
     config: OwnershipConfig,
     workers: JoinSet<Ended>,
     /// The stop of each worker that runs, also of one that drains.
-    running: BTreeMap<PartitionId, CancellationToken>,
+    running: BTreeMap<PartitionId, Tokens>,
     /// When the hub gave a partition to another reader.
     displaced: BTreeMap<PartitionId, Instant>,
     /// At rest between two rounds.
@@ -97,16 +105,18 @@ impl<H: EventHub> Replica<H> {
         let held = holding.held();
         for (partition, worker) in &self.running {
             if !held.contains(partition) {
-                worker.cancel();
+                worker.lost.cancel();
+                worker.stop.cancel();
             }
         }
         for partition in held {
             if self.running.contains_key(&partition) {
                 continue;
             }
-            let token = stop.child_token();
-            let worker = PartitionWorker::new(self.shared.clone(), partition).run(token.clone());
-            self.running.insert(partition, token);
+            let (stop, lost) = (stop.child_token(), CancellationToken::new());
+            let worker = PartitionWorker::new(self.shared.clone(), partition);
+            let worker = worker.run(stop.clone(), lost.clone());
+            self.running.insert(partition, Tokens { stop, lost });
             self.workers.spawn(async move { (partition, worker.await) });
         }
         self.shared.owned.set(self.running.len());

@@ -175,13 +175,23 @@ impl<H: EventHub> PartitionWorker<H> {
         }
     }
 
-    /// Reads until `stop`, then flushes, commits and checkpoints within the time to drain.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
+    /// Reads until `stop`, then flushes, commits and checkpoints within the time to drain. `lost`
+    /// says before `stop` that the partition is another owner's.
+    pub(crate) async fn run(
+        mut self,
+        stop: CancellationToken,
+        lost: CancellationToken,
+    ) -> Result<(), WorkerError> {
         let Some(start) = self.find_start(&stop).await? else {
             return Ok(());
         };
         let outcome = self.read(start, &stop).await;
-        self.drain().await;
+        let is_displaced = matches!(outcome, Err(WorkerError::Displaced { .. }));
+        if (is_displaced || lost.is_cancelled()) && self.has_overflow() {
+            self.leave().await;
+        } else {
+            self.drain().await;
+        }
         outcome
     }
 
@@ -495,6 +505,16 @@ impl<H: EventHub> PartitionWorker<H> {
                 Ok(Reader::resting(&self.shared, partition, from, stop))
             }
         }
+    }
+
+    /// Leaves what is not committed to the next owner, who reads it again. Events that this one had
+    /// no room for would come into quarantine beside the rows that the next one makes of them.
+    async fn leave(&mut self) {
+        tracing::warn!(partition = %self.partition, "the partition is another owner's, what overflowed here is left to it");
+        self.recoveries.cancel();
+        self.abandon.cancel();
+        self.tasks.shutdown().await;
+        self.report();
     }
 
     /// Flushes and commits what is buffered, then checkpoints, within `drain-max`.

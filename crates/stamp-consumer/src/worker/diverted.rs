@@ -30,6 +30,12 @@ impl<H: EventHub> PartitionWorker<H> {
         *range = (sequence.min(range.0), sequence.max(range.1));
     }
 
+    /// Whether events of a tenant are on their way to quarantine and may not be there yet.
+    pub(super) fn has_overflow(&self) -> bool {
+        let mut ranges = self.diverted.range.values();
+        ranges.any(|&(_, last)| !self.quarantine_has(last))
+    }
+
     /// Whether a batch up to `sealed_last` that was just sealed must wait. Then the stamp's lane is
     /// sealed too, so that it does not wait for long.
     pub(super) fn must_wait(&mut self, id: LaneId, sealed_last: i64) -> bool {

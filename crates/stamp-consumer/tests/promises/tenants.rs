@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::P0;
+use stamp_eventhubs::HubError;
+use stamp_eventhubs::memory::Operation;
 use stamp_lake::faults::Fault;
 
+use crate::P0;
 use crate::support::{Stamp, broken_while, event, hub, once, partition, reading};
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +108,52 @@ async fn what_is_in_quarantine_already_is_not_taken_again_after_a_kill() {
     let mut all = stamp.rows("beta", "rejected").await;
     all.extend(stamp.quarantined("tenant_backlog").await);
     assert_eq!(all, once(0..300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_overflowed_is_left_to_the_next_owner_when_the_partition_is_lost() {
+    let hub = hub(1);
+    let mut stamp = Stamp::new(&hub)
+        .with("tenant-buffer-max = \"256KiB\"\ntenant-stall-max = \"5s\"\nbatch-events-max = 20");
+    let whole = stamp.lake.clone();
+    // Nothing of the overflow is in quarantine when the partition is lost; there is time for it then.
+    let shut = Arc::new(AtomicBool::new(true));
+    let waits = shut.clone();
+    stamp.lake = whole.with_faults(move |request| {
+        let is_quarantine = request.is_commit() && request.path.starts_with("_stamp/quarantine");
+        if is_quarantine && waits.load(Ordering::Acquire) {
+            Fault::Refuse
+        } else {
+            Fault::None
+        }
+    });
+    let broken = Arc::new(AtomicBool::new(true));
+    let faulty = broken_while(&whole, &broken);
+    stamp.tenant_lakes.insert("beta", faulty);
+    let running = stamp.start().await;
+    running.until_read(-1).await;
+    for _ in 0..300 {
+        hub.append(
+            partition(P0),
+            event("b-1", format!(r#"{{"pad":"{}"}}"#, "x".repeat(4_000))),
+        );
+    }
+    running.until_read(299).await;
+    let stolen = HubError::OwnershipLost {
+        partition: partition(P0),
+        detail: "epoch 7".into(),
+    };
+    hub.fail_next(Operation::NextBatch(partition(P0)), stolen);
+    shut.store(false, Ordering::Release);
+    running.ended().await.unwrap_err();
+    assert!(stamp.quarantined("tenant_backlog").await.is_empty());
+
+    broken.store(false, Ordering::Release);
+    let next = stamp.start().await;
+    next.until_settled(299).await;
+    next.stop().await.unwrap();
+    assert_eq!(stamp.rows("beta", "rejected").await, once(0..300));
+    assert!(stamp.quarantined("tenant_backlog").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,11 @@
-//! `stampworks emulate`: Event Hubs on loopback for any published client.
+//! `stampworks emulate`: Event Hubs on loopback for any published client; with a file, IoT Hubs and a
+//! DPS before them.
+
+mod cloud;
+mod config;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, HubConfig};
@@ -11,8 +16,13 @@ use crate::output;
 /// Arguments of `stampworks emulate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  stampworks emulate --hub telemetry:4\n  \
-    then connect with Endpoint=sb://localhost;SharedAccessKeyName=any;SharedAccessKey=any;UseDevelopmentEmulator=true")]
+    then connect with Endpoint=sb://localhost;SharedAccessKeyName=any;SharedAccessKey=any;UseDevelopmentEmulator=true\n  \
+    stampworks emulate --config deploy/examples/emulators.toml")]
 pub(crate) struct EmulateArgs {
+    /// A file that describes Event Hubs, IoT Hubs and a DPS (docs/emulator.md). Takes no other
+    /// option.
+    #[arg(long, exclusive = true)]
+    config: Option<PathBuf>,
     /// Address to listen on. It takes any credential, so only loopback addresses are accepted.
     #[arg(long, default_value = "127.0.0.1:5672")]
     listen: SocketAddr,
@@ -46,7 +56,11 @@ fn parse_hub(text: &str) -> Result<HubConfig, String> {
 }
 
 pub(crate) fn run(args: EmulateArgs) -> Result<(), Failure> {
-    crate::runtime()?.block_on(serve(args))
+    let runtime = crate::runtime()?;
+    match &args.config {
+        Some(path) => runtime.block_on(cloud::serve(path)),
+        None => runtime.block_on(serve(args)),
+    }
 }
 
 async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {

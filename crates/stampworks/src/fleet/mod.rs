@@ -17,6 +17,8 @@ mod validate;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+pub(crate) use usage::read_toml;
+
 use crate::exit::Failure;
 use crate::output;
 

@@ -135,7 +135,7 @@ impl StampUsage {
 }
 
 /// Reads a TOML file whose unknown keys are refused with their line.
-pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let text = read_text(path, FILE_BYTES_MAX)?;
     toml::from_str(&text).map_err(|cause| {
         let path: PathBuf = path.to_owned();

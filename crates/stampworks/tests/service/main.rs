@@ -9,6 +9,7 @@
 mod cli;
 mod clock;
 mod disk;
+mod emulate;
 mod fleet;
 mod inspect;
 mod kill;

@@ -59,6 +59,31 @@ impl Authority {
         })
     }
 
+    /// Writes a certificate for a server of somebody else, and its key, as PEM files.
+    ///
+    /// # Errors
+    /// [`EmulatorError::Certificate`] for names that are none, [`EmulatorError::CaFile`] with the file
+    /// that cannot be written.
+    pub fn issue(
+        &self,
+        names: &[&str],
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<(), EmulatorError> {
+        let pair = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params.signed_by(&pair, &self.issuer)?;
+        for (path, text) in [(certificate, leaf.pem()), (key, pair.serialize_pem())] {
+            std::fs::write(path, text).map_err(|source| EmulatorError::CaFile {
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// A server's side of TLS for these host names and addresses.
     pub(crate) fn acceptor(&self, names: &[String]) -> Result<TlsAcceptor, EmulatorError> {
         let key = KeyPair::generate()?;

@@ -11,6 +11,7 @@
 
 pub mod catalogue;
 pub mod device_move;
+mod directory;
 mod fleet;
 pub mod growth;
 mod load;
@@ -19,6 +20,7 @@ mod rendezvous;
 pub mod rollout;
 pub mod sku;
 
+pub use directory::Directory;
 pub use fleet::{
     Environment, EventHub, Fleet, IotHub, Kind, Placing, Quota, Ring, Service, Stamp, StampState,
     Tenant, TenantState,

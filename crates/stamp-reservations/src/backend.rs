@@ -20,7 +20,7 @@ use crate::{ReservationsConfig, ReservationsError};
 mod operations;
 
 /// How long SQLite waits for another process that writes. It is a lock, not another attempt.
-const LOCK_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const LOCK_WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Most bookings of one page of [`Reservations::list`].
 const PAGE_MAX: i64 = 1_000;

@@ -149,6 +149,30 @@ impl RetryPolicy {
         }
     }
 
+    /// For the database of reservations: somebody waits for the answer, and a provisioner that has
+    /// none answers from memory.
+    #[must_use]
+    pub fn reservations() -> Self {
+        Self {
+            first_pause: Duration::from_millis(20),
+            pause_max: Duration::from_millis(200),
+            throttled_first_pause: Duration::from_millis(100),
+            throttled_pause_max: Duration::from_secs(1),
+            jitter: 0.5,
+            immediate_retry: true,
+            attempts_max: 3,
+            attempt_timeout: Duration::from_millis(750),
+            total_deadline: Duration::from_millis(1_600),
+            budget: BudgetPolicy::default(),
+            breaker: BreakerPolicy {
+                failures: 5,
+                window: Duration::from_secs(10),
+                open_first: Duration::from_secs(1),
+                open_max: Duration::from_secs(10),
+            },
+        }
+    }
+
     /// Reads a policy whose missing keys come from [`RetryPolicy::event_hubs`].
     ///
     /// # Errors
@@ -171,6 +195,14 @@ impl RetryPolicy {
     /// As [`RetryPolicy::over_event_hubs`].
     pub fn over_iot_hub<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         partial::read_over(Self::iot_hub(), deserializer)
+    }
+
+    /// Reads a policy whose missing keys come from [`RetryPolicy::reservations`].
+    ///
+    /// # Errors
+    /// As [`RetryPolicy::over_event_hubs`].
+    pub fn over_reservations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        partial::read_over(Self::reservations(), deserializer)
     }
 
     /// Checks every rule between the values. `key` is where the policy stands in the

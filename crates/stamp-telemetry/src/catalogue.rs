@@ -3,10 +3,11 @@
 //! Names follow the Prometheus conventions: prefix `stamp_`, base units, counters end in `_total`.
 //! Labels are closed sets, the partition number (at most 1,024) or the tenant (capped at
 //! [`TENANT_LABELS_MAX`](crate::TENANT_LABELS_MAX)); never a device. Every series also carries the
-//! constant label `stamp`.
+//! constant label `stamp`; that of a provisioner, which serves a fleet, is the provisioner's name.
 
 pub(crate) mod consumer;
 mod markdown;
+pub(crate) mod provisioner;
 pub(crate) mod retry;
 
 pub use markdown::markdown;
@@ -71,6 +72,8 @@ pub enum Unit {
     Sequence,
     /// Things the name says, such as commits or attempts.
     Count,
+    /// A share, 0 to 1.
+    Ratio,
     /// 1 for the state or version that is, 0 for the others.
     State,
 }
@@ -86,6 +89,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Sequence => "sequence number",
             Self::Count => "count",
+            Self::Ratio => "0 to 1",
             Self::State => "0 or 1",
         }
     }
@@ -120,5 +124,6 @@ const PEER: Label = Label {
 /// All metrics, in the order of the document.
 #[must_use]
 pub fn all() -> Vec<&'static Definition> {
-    consumer::ALL.iter().chain(retry::ALL).copied().collect()
+    let all = consumer::ALL.iter().chain(retry::ALL);
+    all.chain(provisioner::ALL).copied().collect()
 }

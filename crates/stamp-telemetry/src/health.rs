@@ -12,16 +12,28 @@ pub enum Condition {
     StoreReached,
     /// The hub answered once.
     HubReached,
+    /// The database of reservations answered once.
+    DatabaseReached,
 }
 
 impl Condition {
-    const ALL: [Self; 3] = [Self::ConfigLoaded, Self::StoreReached, Self::HubReached];
+    const ALL: [Self; 4] = [
+        Self::ConfigLoaded,
+        Self::StoreReached,
+        Self::HubReached,
+        Self::DatabaseReached,
+    ];
+    /// What a stamp's service waits for.
+    const OF_A_STAMP: [Self; 3] = [Self::ConfigLoaded, Self::StoreReached, Self::HubReached];
+    /// What a provisioner waits for.
+    const OF_A_PROVISIONER: [Self; 2] = [Self::ConfigLoaded, Self::DatabaseReached];
 
     fn bit(self) -> u8 {
         match self {
             Self::ConfigLoaded => 1,
             Self::StoreReached => 2,
             Self::HubReached => 4,
+            Self::DatabaseReached => 16,
         }
     }
 
@@ -30,6 +42,7 @@ impl Condition {
             Self::ConfigLoaded => "configuration is not loaded",
             Self::StoreReached => "store was not reached yet",
             Self::HubReached => "hub was not reached yet",
+            Self::DatabaseReached => "database was not reached yet",
         }
     }
 }
@@ -40,14 +53,35 @@ const DRAINING: u8 = 8;
 ///
 /// Conditions never go back: an outage of the hub or of a store is seen in metrics and alerts, and
 /// restarting the service, which is what a failed probe leads to, would not end it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Health(Arc<AtomicU8>);
 
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Health {
-    /// Nothing has happened yet: alive, not started, not ready.
+    /// A stamp's service to which nothing has happened yet: alive, not started, not ready.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::waiting_for(&Condition::OF_A_STAMP)
+    }
+
+    /// The same of a provisioner, which has no hub and no store.
+    #[must_use]
+    pub fn of_a_provisioner() -> Self {
+        Self::waiting_for(&Condition::OF_A_PROVISIONER)
+    }
+
+    /// What is not waited for counts as met.
+    fn waiting_for(conditions: &[Condition]) -> Self {
+        let others = Condition::ALL
+            .into_iter()
+            .filter(|all| !conditions.contains(all));
+        let state = others.fold(0, |state, condition| state | condition.bit());
+        Self(Arc::new(AtomicU8::new(state)))
     }
 
     /// Says that a condition is met, once and for all.
@@ -109,6 +143,17 @@ mod tests {
 
         assert!(health.is_ready());
         assert!(health.missing().is_empty());
+    }
+
+    #[test]
+    fn a_provisioner_waits_for_its_database_and_for_no_hub() {
+        let health = Health::of_a_provisioner();
+        health.met(Condition::ConfigLoaded);
+        assert_eq!(health.missing(), ["database was not reached yet"]);
+
+        health.met(Condition::DatabaseReached);
+
+        assert!(health.is_ready());
     }
 
     #[test]

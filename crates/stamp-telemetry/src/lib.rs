@@ -1,7 +1,7 @@
 //! The service's own logs, metrics and health endpoints.
 //!
 //! [`catalogue`] is the one list of metrics: what is registered, documented in `docs/metrics.md`
-//! and checked comes from it. [`Metrics`] and [`RetryMetrics`] are the typed handles that programs
+//! and checked comes from it. [`Metrics`], [`RetryMetrics`] and [`ProvisionMetrics`] are the typed handles that programs
 //! hold; a [`Registry`] is passed in, never global, so that two stamps in one process, or two
 //! tests, do not meet. [`serve`] answers probes and scrapes; [`logs::init`] writes to stderr.
 //! [`scrape()`] reads the metrics of another process.
@@ -15,6 +15,7 @@ mod health;
 mod labels;
 pub mod logs;
 mod metrics;
+mod provision;
 mod registry;
 mod retry;
 mod scrape;
@@ -24,6 +25,7 @@ pub use error::TelemetryError;
 pub use health::{Condition, Health};
 pub use labels::TENANT_LABELS_MAX;
 pub use metrics::{ClaimOutcome, CommitOutcome, Metrics, PartitionState};
+pub use provision::{AnswerOrigin, ProvisionMetrics, ProvisionRoute};
 pub use registry::Registry;
 pub use retry::RetryMetrics;
 pub use scrape::{ADDRESSES_MAX, SCRAPE_BYTES_MAX, Sample, Scrape, ScrapeError, addresses, scrape};

@@ -5,6 +5,7 @@ use std::error::Error;
 use stamp_consumer::{ConfigError, ConsumerError, StartError, WorkerError};
 use stamp_eventhubs::HubError;
 use stamp_lake::LakeError;
+use stamp_provisioner::{CatalogueError, ProvisionError};
 
 /// Why a command ends with another code than 0.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,30 @@ impl From<ConsumerError> for Failure {
                 cause: Box::new(error),
             },
             error => Self::failed("the consumer ended", error),
+        }
+    }
+}
+
+impl From<ProvisionError> for Failure {
+    fn from(error: ProvisionError) -> Self {
+        use stamp_provisioner::ConfigError as Wrong;
+        match error {
+            ProvisionError::Config(Wrong::Read { path, cause })
+            | ProvisionError::Catalogue(CatalogueError::Read { path, cause }) => {
+                Self::Config(ConfigError::Read { path, cause })
+            }
+            ProvisionError::Config(Wrong::Syntax { path, cause }) => {
+                Self::Config(ConfigError::Syntax { path, cause })
+            }
+            ProvisionError::Config(Wrong::Value { key, why }) => {
+                Self::Config(ConfigError::Value { key, why })
+            }
+            ProvisionError::Catalogue(CatalogueError::Wrong(found)) => Self::Catalogue(found.len()),
+            error if error.is_denied() => Self::Auth {
+                what: "access was refused".into(),
+                cause: Box::new(error),
+            },
+            error => Self::failed("the provisioner cannot start", error),
         }
     }
 }

@@ -12,6 +12,7 @@ mod fleet;
 mod inspect;
 mod opened;
 mod output;
+mod provision;
 mod replay;
 mod verify;
 
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read the Event Hub of one stamp into its tenants' tables.
     Consume(consume::ConsumeArgs),
+    /// Serve the custom allocation webhook of DPS for a fleet.
+    Provision(provision::ProvisionArgs),
     /// Check, place, plan, watch, render and update the stamps of a fleet.
     Fleet(fleet::FleetArgs),
     /// Recount a stamp's tables and say what does not add up.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Provision(args) => provision::run(args),
         Command::Fleet(args) => fleet::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -35,14 +35,14 @@ const MEMORY_MIB_MAX: u32 = 2_048;
 /// Seconds after which one input is a finding.
 const INPUT_S_MAX: u32 = 20;
 
-/// A program in `fuzz/`, its dictionary, and whether it needs the lake or the consumer.
+/// A program in `fuzz/`, its dictionary, and whether it needs the lake or a program.
 struct Target {
     name: &'static str,
     dictionary: &'static str,
     lake: bool,
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     target("amqp_codec", "amqp", false),
     target("amqp_event", "amqp", false),
     target("amqp_stream", "amqp", false),
@@ -52,6 +52,7 @@ const TARGETS: [Target; 9] = [
     target("config", "config", true),
     target("directory", "names", true),
     target("positions", "names", true),
+    target("webhook", "webhook", true),
 ];
 
 const fn target(name: &'static str, dictionary: &'static str, lake: bool) -> Target {

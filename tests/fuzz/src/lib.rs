@@ -20,6 +20,8 @@ mod other;
 mod positions;
 mod same;
 mod schema;
+#[cfg(feature = "lake")]
+mod webhook;
 
 pub use amqp_codec::amqp_codec;
 pub use amqp_event::amqp_event;
@@ -33,6 +35,8 @@ pub use emulator::emulator;
 #[cfg(feature = "lake")]
 pub use positions::positions;
 pub use schema::schema;
+#[cfg(feature = "lake")]
+pub use webhook::webhook;
 
 /// One fuzz target.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +49,7 @@ pub struct Target {
 
 /// Every target.
 #[cfg(feature = "lake")]
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     target("amqp_codec", amqp_codec),
     target("amqp_event", amqp_event),
     target("amqp_stream", amqp_stream),
@@ -55,6 +59,7 @@ pub const TARGETS: [Target; 9] = [
     target("emulator", emulator),
     target("positions", positions),
     target("schema", schema),
+    target("webhook", webhook),
 ];
 
 #[cfg(feature = "lake")]

@@ -128,4 +128,5 @@ targets! {
     whatever_a_client_says_the_next_one_is_served: "emulator",
     a_position_is_read_as_it_was_written_or_not_at_all: "positions",
     a_schema_is_refused_by_line_or_can_be_decoded_with: "schema",
+    a_call_of_the_webhook_is_answered_or_refused_and_both_spellings_say_the_same: "webhook",
 }

@@ -15,6 +15,7 @@ struct Page {
 struct Peers {
     eventhubs: RetryPolicy,
     store: RetryPolicy,
+    reservations: RetryPolicy,
 }
 
 #[test]
@@ -26,6 +27,7 @@ fn the_documented_defaults_are_the_defaults() {
 
     assert_eq!(page.resilience.eventhubs, RetryPolicy::event_hubs());
     assert_eq!(page.resilience.store, RetryPolicy::store());
+    assert_eq!(page.resilience.reservations, RetryPolicy::reservations());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod network;
 mod outage;
 mod ownership;
 mod process;
+mod provision;
 mod readers;
 mod replay;
 mod replies;

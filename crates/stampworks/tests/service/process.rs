@@ -13,7 +13,7 @@ use crate::support::PROCESS_MAX;
 /// Most lines of a log that are kept; a test that makes more has gone wrong.
 const LINES_MAX: usize = 200_000;
 
-/// A running `stampworks consume`. Dropping it is SIGKILL.
+/// A running `stampworks consume` or `provision`. Dropping it is SIGKILL.
 pub(crate) struct Service {
     child: Child,
     log: Arc<Log>,
@@ -58,14 +58,29 @@ impl Service {
         )
     }
 
+    /// The provisioner, with its configuration.
+    pub(crate) fn provision(config: &Path) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_stampworks"));
+        Self::run(program, "provision", config, &[] as &[(&str, &str)])
+    }
+
     /// Starts it by a command that ends with the program, such as one that enters a namespace.
     pub(crate) fn start_by<V: AsRef<OsStr>>(
+        command: Command,
+        config: &Path,
+        environment: &[(&str, V)],
+    ) -> Self {
+        Self::run(command, "consume", config, environment)
+    }
+
+    fn run<V: AsRef<OsStr>>(
         mut command: Command,
+        subcommand: &str,
         config: &Path,
         environment: &[(&str, V)],
     ) -> Self {
         let mut child = command
-            .args(["consume", "--config"])
+            .args([subcommand, "--config"])
             .arg(config)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
@@ -127,11 +142,14 @@ impl Service {
     /// Where the service says that its endpoints are.
     #[track_caller]
     pub(crate) fn endpoints(&self) -> String {
+        self.said("endpoints=")
+    }
+
+    /// The word after `key` in the first line that has it.
+    #[track_caller]
+    pub(crate) fn said(&self, key: &str) -> String {
         let endpoints = |lines: &Lines| {
-            let line = lines
-                .texts
-                .iter()
-                .find_map(|line| line.split_once("endpoints="));
+            let line = lines.texts.iter().find_map(|line| line.split_once(key));
             let (_, rest) = line?;
             rest.split_whitespace().next().map(str::to_owned)
         };
@@ -139,7 +157,7 @@ impl Service {
             endpoints(lines).is_some()
         });
         let found = endpoints(&self.log.lines());
-        found.unwrap_or_else(|| panic!("never said where it listens:\n{}", self.log()))
+        found.unwrap_or_else(|| panic!("never said {key}:\n{}", self.log()))
     }
 
     /// The sum of a metric over the series that have all of `labels`; 0 when there is none.

@@ -1,0 +1,127 @@
+//! Once the database is there: what was given away is written down, and what is known is looked up
+//! anew. One caller only.
+
+use super::*;
+
+/// Tenants of one page.
+const PAGE: u32 = 500;
+/// Most tenants' homes that are remembered.
+const HOMES_MAX: usize = 100_000;
+
+impl Allocator {
+    /// Writes down what was given away and looks at everything anew. Whether the database answered.
+    pub(crate) async fn settle(&self) -> bool {
+        match self.try_settle().await {
+            Ok(()) => {
+                self.metrics.database(true);
+                true
+            }
+            Err(gave_up) => {
+                self.metrics.database(false);
+                if !gave_up.is_cancelled() {
+                    let error: &dyn std::error::Error = &gave_up;
+                    tracing::warn!(error, "the database of reservations is away");
+                }
+                false
+            }
+        }
+    }
+
+    async fn try_settle(&self) -> Result<(), GaveUp<ReservationsError>> {
+        self.write_down().await?;
+        // After the writing and before anything else is written: see `Reserve::sync`.
+        let usage = |_| self.door.usage();
+        let booked = self
+            .peer
+            .run(idempotent("usage"), &self.stop, usage)
+            .await?;
+        let booked: Used = booked.into_iter().collect();
+        {
+            let snapshot = self.snapshot();
+            let mut state = self.state();
+            state.reserve.sync(&snapshot.fleet, &booked);
+            state.memory.used_is(booked);
+        }
+        let homes = self.homes().await?;
+        self.state().memory.homes_are(homes);
+        self.tell_reserve(&*self.ledger.lock().await);
+        Ok(())
+    }
+
+    async fn write_down(&self) -> Result<(), GaveUp<ReservationsError>> {
+        let pending = self.ledger.lock().await.pending.clone();
+        for (device, given) in pending {
+            let claim = Claim {
+                subject: Subject::Device(device.clone()),
+                tenant: given.tenant.clone(),
+                stamp: given.stamp.clone(),
+                needs: decide::device_books(),
+                // It is there, whatever the limits say: the reserve saw to them.
+                limits: Axis::ALL
+                    .into_iter()
+                    .fold(Load::ZERO, |all, axis| all.with(axis, u64::MAX)),
+            };
+            match self.book(&claim).await? {
+                Booked::Already(other) if other.stamp != given.stamp => {
+                    let (booked, given) = (&other.stamp, &given.stamp);
+                    tracing::error!(%booked, %given, "a device was given one stamp and booked on another");
+                }
+                Booked::Full { axis, .. } => {
+                    tracing::error!(stamp = %given.stamp, %axis, "a place from the reserve does not fit");
+                }
+                Booked::New(_) | Booked::Already(_) => {}
+            }
+            self.metrics.reserve_written();
+            self.ledger.lock().await.pending.remove(&device);
+            self.state()
+                .reserve
+                .settled(&given.stamp, decide::device_books());
+        }
+        self.clear_journal().await;
+        Ok(())
+    }
+
+    async fn clear_journal(&self) {
+        // Held over the clearing: nothing may be added in between.
+        let mut ledger = self.ledger.lock().await;
+        let is_due = ledger.is_written && ledger.pending.is_empty();
+        let (true, Some(journal)) = (is_due, ledger.journal.clone()) else {
+            return;
+        };
+        let cleared = tokio::task::spawn_blocking(move || {
+            journal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear()
+        });
+        // What stays in it is booked already; a restart would find that out again.
+        match cleared.await {
+            Ok(Ok(())) => ledger.is_written = false,
+            Ok(Err(error)) => tracing::warn!(%error, "the reserve's journal was not cleared"),
+            Err(error) => tracing::error!(%error, "the reserve's journal was not cleared"),
+        }
+    }
+
+    async fn homes(
+        &self,
+    ) -> Result<BTreeMap<(TenantId, Environment), Known>, GaveUp<ReservationsError>> {
+        let mut homes = BTreeMap::new();
+        let mut after = String::new();
+        while homes.len() < HOMES_MAX {
+            let page = |_| self.door.tenants(&after, PAGE);
+            let page = self
+                .peer
+                .run(idempotent("tenants"), &self.stop, page)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.subject);
+            for booking in page {
+                let environment = booking.subject.rsplit_once('/').map(|(_, word)| word);
+                if let Some(environment) = environment.and_then(Environment::parse) {
+                    homes.insert((booking.tenant.clone(), environment), known(booking));
+                }
+            }
+        }
+        Ok(homes)
+    }
+}

@@ -43,41 +43,53 @@ impl Registration {
             .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
         let context = object(&body, "deviceRuntimeContext")?
             .ok_or_else(|| bad("there is no deviceRuntimeContext"))?;
+        let registered = text(context, "registrationId")?;
+        let registered = device_id(registered.ok_or_else(|| bad("there is no registrationId"))?)?;
         let individual = object(&body, "individualEnrollment")?;
-        let enrollment = match individual {
-            Some(individual) => individual,
-            None => object(&body, "enrollmentGroup")?
-                .ok_or_else(|| bad("there is neither individualEnrollment nor enrollmentGroup"))?,
+        let group = object(&body, "enrollmentGroup")?;
+        let enrollment = match (individual, group) {
+            (Some(enrollment), None) | (None, Some(enrollment)) => enrollment,
+            (None, None) => {
+                return Err(bad(
+                    "there is neither individualEnrollment nor enrollmentGroup",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(bad(
+                    "there are both individualEnrollment and enrollmentGroup",
+                ));
+            }
         };
         // An individual enrolment may give the device another name than its registration has.
         let named = individual.map(|individual| text(individual, "deviceId"));
         let device = match named.transpose()?.flatten() {
-            Some(device) => device,
-            None => {
-                text(context, "registrationId")?.ok_or_else(|| bad("there is no registrationId"))?
-            }
+            Some(named) => device_id(named)?,
+            None => registered,
         };
-        let device = DeviceId::parse(device.into()).map_err(|error| bad(error.to_string()))?;
-        let initial_twin = match member(enrollment, "initialTwin") {
-            None => Map::new(),
-            Some(Value::Object(twin)) => twin.clone(),
-            Some(_) => return Err(bad("initialTwin is no object")),
+        let initial_twin = object(enrollment, "initialTwin")?;
+        let tags = initial_twin
+            .map(|twin| object(twin, "tags"))
+            .transpose()?
+            .flatten();
+        let tag = |name: &str| {
+            tags.map(|tags| text(tags, name))
+                .transpose()
+                .map(Option::flatten)
         };
-        let tags = initial_twin.get("tags").and_then(Value::as_object);
-        let tag = |name: &str| tags.and_then(|tags| tags.get(name)).and_then(Value::as_str);
-        let tenant = tag("tenant").map(TenantId::parse).transpose();
+        let tenant = tag("tenant")?.map(TenantId::parse).transpose();
         let tenant = tenant.map_err(|error| bad(format!("initialTwin.tags.tenant: {error}")))?;
-        let environment = tag("environment").map(|word| {
+        let environment = tag("environment")?.map(|word| {
             let known = Environment::parse(word);
             known.ok_or_else(|| bad("initialTwin.tags.environment is neither test nor production"))
         });
+        let initial_twin = initial_twin.and_then(Value::as_object).cloned();
         Ok(Self {
             device,
             current_hub: text(context, "currentIotHubHostName")?.map(str::to_ascii_lowercase),
             linked_hubs: linked_hubs(&body)?,
             enrolled_tenant: tenant,
             enrolled_environment: environment.transpose()?,
-            initial_twin,
+            initial_twin: initial_twin.unwrap_or_default(),
         })
     }
 
@@ -157,6 +169,10 @@ fn text<'a>(value: &'a Value, name: &str) -> Result<Option<&'a str>, Refused> {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
         Some(_) => Err(bad(format!("{name} is no text"))),
     }
+}
+
+fn device_id(text: &str) -> Result<DeviceId, Refused> {
+    DeviceId::parse(text.into()).map_err(|error| bad(error.to_string()))
 }
 
 fn bad(why: impl Into<String>) -> Refused {

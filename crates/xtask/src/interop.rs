@@ -1,7 +1,8 @@
 //! Installs the programs of the interop tests below `target/interop`, once.
 //!
-//! What is installed is pinned in `tests/interop`: `requirements.txt` for Python, `package.json`
-//! and `package-lock.json` for Node.js. A stamp file beside the installation holds the pinned text
+//! What is installed is pinned in `tests/interop`: `requirements.txt` for Python, `schemathesis.txt` for
+//! one program of Python that wants packages of its own, `package.json` and `package-lock.json` for
+//! Node.js. A stamp file beside the installation holds the pinned text
 //! itself: equal text means nothing to do, and the tests compare it again before they use a tool.
 
 use std::fs;
@@ -21,7 +22,18 @@ const NODE_MAJOR_MIN: u32 = 20;
 pub(crate) fn install(root: &Path) -> Result<()> {
     let place = root.join("target/interop");
     fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
-    install_python(&root.join("tests/interop"), &place)?;
+    install_python(
+        &root.join("tests/interop"),
+        "requirements.txt",
+        &place,
+        "python",
+    )?;
+    install_python(
+        &root.join("tests/interop"),
+        "schemathesis.txt",
+        &place,
+        "schemathesis",
+    )?;
     install_node(&root.join("tests/interop"), &place)?;
     require_postgres()
 }
@@ -47,17 +59,15 @@ fn require_postgres() -> Result<()> {
     )
 }
 
-fn install_python(pins: &Path, place: &Path) -> Result<()> {
-    let stamp = Stamp::new(
-        place.join("python.stamp"),
-        &[&pins.join("requirements.txt")],
-    )?;
-    let home = place.join("python");
+/// The packages of one file of pins, in a folder of their own.
+fn install_python(pins: &Path, file: &str, place: &Path, folder: &str) -> Result<()> {
+    let stamp = Stamp::new(place.join(format!("{folder}.stamp")), &[&pins.join(file)])?;
+    let home = place.join(folder);
     let python = home.join("bin/python");
     if stamp.is_current() && answers(Command::new(&python).arg("--version")) {
         return Ok(());
     }
-    println!("interop: installing the Python packages of tests/interop/requirements.txt");
+    println!("interop: installing the Python packages of tests/interop/{file}");
     stamp.clear()?;
     require("python3", &["python3", "python3-venv"])?;
     require_version(
@@ -72,7 +82,7 @@ fn install_python(pins: &Path, place: &Path) -> Result<()> {
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--no-input"])
             .args(["--disable-pip-version-check", "--requirement"])
-            .arg(pins.join("requirements.txt")),
+            .arg(pins.join(file)),
     )?;
     stamp.write()
 }

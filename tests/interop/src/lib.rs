@@ -1,19 +1,21 @@
 //! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], and scripts in Python and Node.js. Beside them
 //! what stands between such programs and ours: [`FaultProxy`] and [`WallClock`].
 //!
-//! `cargo xtask test` installs them below `target/interop`, exactly as `requirements.txt` and
-//! `package-lock.json` of this folder pin them. A test that needs a tool and finds none, or
+//! `cargo xtask test` installs them below `target/interop`, exactly as `requirements.txt`,
+//! `schemathesis.txt` and `package-lock.json` of this folder pin them. A test that needs a tool and finds none, or
 //! another version, fails and says so: it is never skipped. Nothing here is part of the product.
 
 mod azurite;
 mod postgres;
 mod proxy;
+mod schemathesis;
 mod script;
 mod wall_clock;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
 pub use postgres::Postgres;
 pub use proxy::{Answer, BODY_BYTES_MAX, Fault, FaultProxy, Rule, Seen};
+pub use schemathesis::schemathesis;
 pub use script::{Language, run_script, run_script_with};
 pub use wall_clock::WallClock;
 

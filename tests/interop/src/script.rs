@@ -87,20 +87,20 @@ fn interpreter(language: Language) -> Command {
 }
 
 /// How a script ended.
-enum How {
+pub(crate) enum How {
     Success,
     Failure(std::process::ExitStatus),
     TimeLimit,
 }
 
-struct End {
-    how: How,
-    stdout: String,
+pub(crate) struct End {
+    pub(crate) how: How,
+    pub(crate) stdout: String,
     stderr: String,
 }
 
 impl End {
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!(
             "\n--- stdout\n{}\n--- stderr\n{}",
             tail(&self.stdout),
@@ -119,7 +119,7 @@ fn tail(text: &str) -> &str {
 }
 
 #[track_caller]
-fn run(mut command: Command, time_limit: Duration) -> End {
+pub(crate) fn run(mut command: Command, time_limit: Duration) -> End {
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())

@@ -103,6 +103,8 @@ fn what_is_wrong_is_named() {
         *body.pointer_mut(pointer).unwrap() = value;
         body
     };
+    let mut both = call("currentIotHubHostName");
+    both["individualEnrollment"] = json!({});
     for (body, named) in [
         (json!(7), "deviceRuntimeContext"),
         (without("/deviceRuntimeContext"), "deviceRuntimeContext"),
@@ -135,6 +137,16 @@ fn what_is_wrong_is_named() {
             ),
             "tags.environment",
         ),
+        (
+            with("/enrollmentGroup/initialTwin/tags", json!("x")),
+            "tags",
+        ),
+        (
+            with("/enrollmentGroup/initialTwin/tags", json!({"tenant": 3})),
+            "tenant",
+        ),
+        (with("/enrollmentGroup/initialTwin/tags", Value::Null), ""),
+        (both, "both"),
         (
             with("/deviceRuntimeContext/registrationId", json!("a/b")),
             "device id",

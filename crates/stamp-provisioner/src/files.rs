@@ -12,23 +12,42 @@ use crate::CatalogueError;
 /// What a file was like when it was looked at.
 pub(crate) type Mark = (PathBuf, Option<(u64, SystemTime)>);
 
+/// One file of a catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// As messages call it.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
 /// Reads a catalogue: a file, or a folder whose `.toml` files are read together.
 ///
 /// # Errors
 /// [`CatalogueError::Read`] with the file, [`CatalogueError::Wrong`] with every problem.
 pub fn read_catalogue(path: &Path) -> Result<Catalogue, CatalogueError> {
-    let paths = paths(path)?;
-    let text = |path: &PathBuf| Ok((path.display().to_string(), text(path)?));
-    let files: Result<Vec<(String, String)>, CatalogueError> = paths.iter().map(text).collect();
-    let files = files?;
-    let sources: Vec<Source<'_>> = files
-        .iter()
-        .map(|(name, text)| Source { name, text })
-        .collect();
+    let files = catalogue_files(path)?;
+    let named = files.iter().map(|file| (&file.name, &file.text));
+    let sources: Vec<Source<'_>> = named.map(|(name, text)| Source { name, text }).collect();
     read(&sources).map_err(|mut findings| {
         findings.retain(|finding| finding.severity == Severity::Error);
         CatalogueError::Wrong(findings)
     })
+}
+
+/// The files of a catalogue, by name, each of bounded size.
+///
+/// # Errors
+/// [`CatalogueError::Read`] with the file or folder.
+pub fn catalogue_files(path: &Path) -> Result<Vec<CatalogueFile>, CatalogueError> {
+    let file = |path: PathBuf| {
+        let text = text(&path)?;
+        let name = path.display().to_string();
+        Ok(CatalogueFile { path, name, text })
+    };
+    paths(path)?.into_iter().map(file).collect()
 }
 
 fn paths(path: &Path) -> Result<Vec<PathBuf>, CatalogueError> {

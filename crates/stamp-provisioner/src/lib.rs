@@ -28,7 +28,7 @@ pub use config::{
     TelemetryConfig,
 };
 pub use error::{CatalogueError, ConfigError, ProvisionError};
-pub use files::read_catalogue;
+pub use files::{CatalogueFile, catalogue_files, read_catalogue};
 pub use journal::JournalError;
 pub use refused::{Reason, Refused};
 pub use service::{Checked, ProvisionParts, Provisioner, check};

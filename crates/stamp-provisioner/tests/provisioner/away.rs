@@ -1,6 +1,6 @@
 //! The database goes away and comes back.
 
-use crate::support::{Running, World, again, catalogue, production, registration};
+use crate::support::{Hanging, Running, World, again, catalogue, production, registration};
 
 const RESERVE: &str = "reserve = { share = 0.1, replicas = 2, journal = \"reserve.jsonl\" }\n";
 
@@ -100,6 +100,37 @@ async fn what_was_given_away_before_a_stop_is_written_down_by_the_next_start() {
     let running = world.start(RESERVE).await;
     assert_eq!(world.booked("eu-1").await, 2);
     assert_eq!(allocate(&running, "press-1").await, ok("kept"));
+    running.stop().await;
+}
+
+/// Fault scenarios 18 and 52.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_is_answered_for_like_one_that_is_gone() {
+    let world = world();
+    let hanging = Hanging::start(world.postgres.as_ref().unwrap().socket());
+    let running = world.start_on(hanging.database(&world), RESERVE).await;
+    assert_eq!(allocate(&running, "press-0").await, ok("booked"));
+
+    hanging.hang(true);
+    assert_eq!(allocate(&running, "press-0").await, ok("memory"));
+    for number in 1..=3 {
+        assert_eq!(
+            allocate(&running, &format!("press-{number}")).await,
+            ok("reserve")
+        );
+    }
+    assert_eq!(
+        allocate(&running, "press-4").await,
+        (503, "reserve-used-up".into())
+    );
+
+    // Whatever hung and was passed on later counts once.
+    hanging.hang(false);
+    running
+        .until(async || running.metric("stamp_provision_reserve_pending") == 0.0)
+        .await;
+    assert_eq!(allocate(&running, "press-4").await, ok("booked"));
+    assert_eq!(world.booked("eu-1").await, 5);
     running.stop().await;
 }
 

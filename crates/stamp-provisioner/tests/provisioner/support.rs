@@ -14,9 +14,9 @@ use stamp_provisioner::{ProvisionConfig, ProvisionParts, Provisioner, wall_clock
 use stamp_reservations::{Reservations, ReservationsConfig};
 use stamp_resilience::NoObserver;
 use stamp_telemetry::{ProvisionMetrics, Registry};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -159,7 +159,11 @@ impl World {
 
     /// `more` is TOML of the top level.
     pub(crate) async fn start(&self, more: &str) -> Running {
-        let database = self.database();
+        self.start_on(self.database(), more).await
+    }
+
+    /// On a database of another address.
+    pub(crate) async fn start_on(&self, database: ReservationsConfig, more: &str) -> Running {
         let mut text = format!(
             "fleet = \"fleet.toml\"\nlisten = \"127.0.0.1:0\"\naccess.keys-file = \"keys\"\n\
              resilience.look-every = \"100ms\"\nreservations.url = {:?}\n",
@@ -172,6 +176,58 @@ impl World {
         let file = self.path(&format!("provision-{}.toml", more.len()));
         std::fs::write(&file, text).unwrap();
         Running::start(&file).await
+    }
+}
+
+/// Stands before a PostgreSQL server, and passes nothing on while it hangs.
+pub(crate) struct Hanging {
+    folder: tempfile::TempDir,
+    hangs: watch::Sender<bool>,
+}
+
+impl Hanging {
+    pub(crate) fn start(server: PathBuf) -> Self {
+        let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let (hangs, seen) = watch::channel(false);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (server, seen) = (UnixStream::connect(&server).await.unwrap(), seen.clone());
+                let ((from_client, to_client), (from_server, to_server)) =
+                    (client.into_split(), server.into_split());
+                tokio::spawn(pass(from_client, to_server, seen.clone()));
+                tokio::spawn(pass(from_server, to_client, seen));
+            }
+        });
+        Self { folder, hangs }
+    }
+
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
+    }
+
+    pub(crate) fn database(&self, world: &World) -> ReservationsConfig {
+        let folder = self.folder.path().display();
+        ReservationsConfig {
+            url: format!("postgres://stamp@localhost/postgres?host={folder}"),
+            ..world.database()
+        }
+    }
+}
+
+/// Passes bytes on, one way, as long as nothing hangs.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut hangs: watch::Receiver<bool>,
+) {
+    let mut bytes = vec![0; 65_536];
+    while let Ok(length @ 1..) = from.read(&mut bytes).await {
+        drop(hangs.wait_for(|hangs| !hangs).await);
+        if to.write_all(&bytes[..length]).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use stamp_consumer::ConfigError;
-use stamp_placement::catalogue::{
-    Catalogue, FILE_BYTES_MAX, FILES_MAX, Finding, Source, error_at, read,
-};
+use stamp_placement::catalogue::{Catalogue, Finding, Source, error_at, read};
+use stamp_provisioner::{CatalogueFile, ProvisionError, catalogue_files};
 use stamp_schema::{SCHEMA_BYTES_MAX, Schema};
 
 use crate::exit::Failure;
@@ -22,48 +21,15 @@ pub(super) struct CataloguePath {
     pub(super) path: PathBuf,
 }
 
-/// One file of a catalogue.
-pub(super) struct File {
-    pub(super) path: PathBuf,
-    /// As messages call it.
-    pub(super) name: String,
-    pub(super) text: String,
-}
-
 /// A good catalogue and the files it came from.
 pub(super) struct Loaded {
-    pub(super) files: Vec<File>,
+    pub(super) files: Vec<CatalogueFile>,
     pub(super) catalogue: Catalogue,
 }
 
 /// Reads the files of a catalogue, by name.
-pub(super) fn read_files(path: &Path) -> Result<Vec<File>, Failure> {
-    let mut paths = Vec::new();
-    if path.is_dir() {
-        for entry in fs::read_dir(path).map_err(|cause| unreadable(path, cause))? {
-            let entry = entry.map_err(|cause| unreadable(path, cause))?.path();
-            if entry.is_file() && entry.extension().is_some_and(|end| end == "toml") {
-                paths.push(entry);
-            }
-            if paths.len() > FILES_MAX {
-                let cause = io::Error::other(format!("over {FILES_MAX} files"));
-                return Err(unreadable(path, cause));
-            }
-        }
-        if paths.is_empty() {
-            let cause = io::Error::other("the folder has no .toml file");
-            return Err(unreadable(path, cause));
-        }
-        paths.sort_unstable();
-    } else {
-        paths.push(path.to_owned());
-    }
-    let file = |path: PathBuf| {
-        let text = read_text(&path, FILE_BYTES_MAX)?;
-        let name = path.display().to_string();
-        Ok(File { path, name, text })
-    };
-    paths.into_iter().map(file).collect()
+pub(super) fn read_files(path: &Path) -> Result<Vec<CatalogueFile>, Failure> {
+    catalogue_files(path).map_err(|error| ProvisionError::from(error).into())
 }
 
 /// Reads a text file of bounded size.
@@ -83,13 +49,13 @@ fn unreadable(path: &Path, cause: io::Error) -> Failure {
     Failure::Config(ConfigError::Read { path, cause })
 }
 
-pub(super) fn sources(files: &[File]) -> Vec<Source<'_>> {
+pub(super) fn sources(files: &[CatalogueFile]) -> Vec<Source<'_>> {
     let named = files.iter().map(|file| (&file.name, &file.text));
     named.map(|(name, text)| Source { name, text }).collect()
 }
 
 /// What is wrong with the schema files that the tenants name.
-pub(super) fn check_schemas(files: &[File], catalogue: &Catalogue) -> Vec<Finding> {
+pub(super) fn check_schemas(files: &[CatalogueFile], catalogue: &Catalogue) -> Vec<Finding> {
     let sources = sources(files);
     let mut found = Vec::new();
     for (tenant, place) in catalogue.fleet.tenants().iter().zip(&catalogue.schemas) {

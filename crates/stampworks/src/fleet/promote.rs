@@ -16,8 +16,9 @@ use stamp_model::StampId;
 use stamp_placement::Ring;
 use stamp_placement::catalogue::Place;
 use stamp_placement::rollout::{Action, Change, Entry, Observed, Wish, decide};
+use stamp_provisioner::CatalogueFile;
 
-use super::files::{CataloguePath, File, Loaded, load};
+use super::files::{CataloguePath, Loaded, load};
 use super::live::{Bounds, look};
 use super::record::RecordPath;
 use super::{OutputFormat, print_json};
@@ -222,7 +223,7 @@ fn write_versions(loaded: &Loaded, changes: &[Change]) -> Result<(), Failure> {
 }
 
 /// Replaces a file in one step, unless somebody changed it since it was read.
-fn replace(file: &File, text: &str) -> Result<(), Failure> {
+fn replace(file: &CatalogueFile, text: &str) -> Result<(), Failure> {
     let failed = |cause| Failure::failed(format!("cannot write {}", file.name), cause);
     if fs::read_to_string(&file.path).map_err(failed)? != file.text {
         let what = format!("{} was changed meanwhile; ask again", file.name);

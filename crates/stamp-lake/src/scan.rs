@@ -7,7 +7,7 @@ use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, Timestam
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::expressions::{Expression, Predicate, PredicateRef, lit};
+use delta_kernel::expressions::{Expression, Predicate, PredicateRef, Scalar, lit};
 use delta_kernel::schema::{MetadataColumnSpec, StructField, StructType};
 use delta_kernel::{KernelError, KernelResult};
 use stamp_model::{PartitionId, Sequences};
@@ -322,6 +322,8 @@ pub enum Filter {
     NumbersAbove(i64),
     /// Those that may have rows of this device.
     Device(String),
+    /// In `readings`: those that may have rows enqueued then or later, microseconds since 1970 UTC.
+    EnqueuedSince(i64),
 }
 
 /// The file that a row is in, as [`Table::scan_where`] can be asked for it: a URL.
@@ -349,6 +351,9 @@ impl Filter {
             ])),
             Self::NumbersAbove(number) => Arc::new(column("number").gt(lit(*number))),
             Self::Device(device) => Arc::new(column("device_id").eq(lit(device.as_str()))),
+            Self::EnqueuedSince(since_us) => {
+                Arc::new(column("enqueued_at").ge(lit(Scalar::Timestamp(*since_us))))
+            }
         })
     }
 }

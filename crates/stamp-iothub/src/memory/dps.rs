@@ -26,6 +26,8 @@ pub struct MemoryDps {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether a device that goes to another hub stays in the one that it leaves.
+    leaves_devices: bool,
     /// Records with keys.
     enrollments: BTreeMap<(EnrollmentKind, String), Value>,
     registrations: BTreeMap<String, Value>,
@@ -47,6 +49,12 @@ impl MemoryDps {
     /// Shows every request to `hook` first; `None` takes it away.
     pub fn set_hook(&self, hook: Option<Hook>) {
         self.gate.set(hook);
+    }
+
+    /// Whether a device that goes to another hub stays registered in the one that it leaves. The
+    /// service takes it away there, as this one does unless told; but not if that hub is away.
+    pub fn set_leaves_devices(&self, leaves: bool) {
+        self.state().leaves_devices = leaves;
     }
 
     /// Enrols a device, or changes its enrolment, as somebody else would.
@@ -101,7 +109,7 @@ impl MemoryDps {
             &device,
             twin.unwrap_or_else(|| record["initialTwin"].clone()),
         );
-        if let Some(left) = left {
+        if let Some(left) = left.filter(|_| !state.leaves_devices) {
             left.remove(&device);
         }
         let group = (kind == EnrollmentKind::Group).then(|| enrollment.id.clone());

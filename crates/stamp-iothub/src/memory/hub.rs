@@ -118,7 +118,9 @@ impl State {
         });
         let mut whole =
             json!({ "deviceId": id, "etag": "t1", "version": 1, "tags": {}, "properties": {} });
-        merge(&mut whole, &twin);
+        if twin.is_object() {
+            merge(&mut whole, &twin);
+        }
         let twin = whole;
         self.devices.insert(id.to_owned(), Stored { record, twin });
     }

@@ -215,6 +215,13 @@ impl DeviceMove {
         self.evidence
     }
 
+    /// When the enrolment was first pointed to the target, or may have been, microseconds since 1970
+    /// UTC. Telemetry in the target from before proves nothing.
+    #[must_use]
+    pub fn pointed_us(&self) -> Option<i64> {
+        self.pointed_us
+    }
+
     /// When the stage began, microseconds since 1970 UTC.
     #[must_use]
     pub fn since_us(&self) -> i64 {
@@ -391,8 +398,10 @@ impl DeviceMove {
             ..*self
         };
         Ok(match self.stage {
-            // Nothing was changed, unless an earlier try to point the enrolment may have been.
-            Stage::Planned => asked.at(Stage::RolledBack, now_us),
+            // Nothing was changed: no try to point the enrolment was ever begun.
+            Stage::Planned | Stage::Recorded if self.pointed_us.is_none() => {
+                asked.at(Stage::RolledBack, now_us)
+            }
             stage if stage.acting().is_some() => asked,
             _ => asked.at(Stage::Restoring, now_us),
         })

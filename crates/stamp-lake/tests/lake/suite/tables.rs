@@ -22,6 +22,7 @@ pub(crate) async fn all(lake: &Lake) {
     eight_writers_write_every_row_once(lake).await;
     two_writers_of_the_same_rows_write_them_once(lake).await;
     sequences_are_found_by_range(lake).await;
+    files_from_before_a_time_are_not_opened(lake).await;
     a_log_checkpoint_keeps_rows_and_marks(lake).await;
     a_lost_commit_reply_is_found_by_reading(lake).await;
     a_refused_commit_is_unknown_and_reading_finds_nothing(lake).await;
@@ -289,6 +290,30 @@ pub(crate) async fn sequences_are_found_by_range(lake: &Lake) {
     let rollups = lake.tenant(&tenant("range")).rollups();
     let error = rollups.sequences(partition(0), 0, 1).await.unwrap_err();
     assert!(matches!(error, LakeError::Column { .. }), "{error:?}");
+}
+
+pub(crate) async fn files_from_before_a_time_are_not_opened(lake: &Lake) {
+    let table = readings_table(lake, "since");
+    for first in [0, 100, 200] {
+        write(&table, partition(0), first..first + 100).await;
+    }
+    // Sequence 150, in the middle of the second file.
+    let since_us = START_US + 150_000_000 + 120_000;
+    let mut found = Vec::new();
+    let visit = |columns: &stamp_lake::Columns| {
+        found.extend((0..columns.rows()).filter_map(|row| columns.i64(0, row)));
+    };
+    let filter = stamp_lake::Filter::EnqueuedSince(since_us);
+    table
+        .scan_where(&["sequence"], &filter, visit)
+        .await
+        .unwrap();
+    found.sort_unstable();
+    let opened: Vec<i64> = (100..300).collect();
+    assert_eq!(
+        found, opened,
+        "the first file is left out, the others are whole"
+    );
 }
 
 pub(crate) async fn a_log_checkpoint_keeps_rows_and_marks(lake: &Lake) {

@@ -1,0 +1,138 @@
+//! What people ask of a move: lines in a file beside its journal, which a running mover takes in.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Largest file of requests.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Finish the acts that are under way, then end. Going on takes a [`What::Continue`].
+    Pause,
+    /// Go on, and try again what was refused.
+    Continue,
+    /// Begin with no further device: those that were not touched stay where they are, the others go
+    /// on to the end.
+    Abort,
+    /// Take everything back that can be.
+    RollBack,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Request {
+    /// When, microseconds since 1970 UTC.
+    pub at_us: i64,
+    /// What.
+    pub what: What,
+    /// Of these devices; of all when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+}
+
+/// Why requests cannot be read or left.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The file system says no.
+    #[error("{}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is no request.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The requests of one move.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    path: PathBuf,
+}
+
+impl Requests {
+    /// Those of the move with this journal.
+    #[must_use]
+    pub fn of(journal: &Path) -> Self {
+        let mut name = journal.file_name().unwrap_or_default().to_owned();
+        name.push(".requests");
+        Self {
+            path: journal.with_file_name(name),
+        }
+    }
+
+    /// Leaves a request. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`RequestError::Io`].
+    pub fn leave(&self, request: &Request) -> Result<(), RequestError> {
+        let failed = |source| self.io_error(source);
+        let mut text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path);
+        let mut file = file.map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
+    /// How many bytes there are: more than before means that somebody asked something.
+    pub(crate) fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// All of them, but for a line that is still being written.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn read(&self) -> Result<Vec<Request>, RequestError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.io_error(source)),
+        };
+        let mut text = String::new();
+        let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+        let read = read.map_err(|source| self.io_error(source))?;
+        if read as u64 > FILE_BYTES_MAX {
+            return Err(self.io_error(io::Error::other(format!("over {FILE_BYTES_MAX} bytes"))));
+        }
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = whole.lines().enumerate();
+        lines
+            .map(|(index, line)| {
+                serde_json::from_str(line).map_err(|error| RequestError::Broken {
+                    path: self.path.clone(),
+                    line: index + 1,
+                    problem: error.to_string(),
+                })
+            })
+            .collect()
+    }
+
+    fn io_error(&self, source: io::Error) -> RequestError {
+        RequestError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}

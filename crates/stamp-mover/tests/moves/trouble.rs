@@ -1,0 +1,182 @@
+//! Devices that do not come, and records that somebody else changes.
+
+use std::sync::Arc;
+
+use stamp_iothub::memory::{Hook, MemoryRequest, Verdict as Let};
+use stamp_iothub::{DeviceStatus, Enrollment};
+use stamp_mover::{Verdict, What};
+use stamp_placement::device_move::Stage;
+
+use crate::world::World;
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_does_not_come_is_named_and_keeps_its_place_at_the_source() {
+    let world = World::new(3);
+    world.live();
+    world.dark.lock().unwrap().push("press-1".to_owned());
+    let report = world.run(world.begin()).await;
+    assert_eq!(
+        (report.moved, report.under_way, report.verdict),
+        (2, 1, Verdict::Differs)
+    );
+    assert_eq!(report.stragglers, ["press-1"]);
+    let late = &report.list[1];
+    assert_eq!(late.stage, Stage::Disabled, "never erased unseen");
+    assert_eq!(
+        world.hub("test").status("press-1"),
+        Some(DeviceStatus::Disabled)
+    );
+    assert!(
+        late.why.as_ref().unwrap().contains("test.example"),
+        "what DPS knows: {:?}",
+        late.why
+    );
+    assert_eq!((report.before, report.after), (Some(3), Some(2)));
+    assert_eq!(report.nowhere, ["press-1"]);
+    assert_eq!(report.differences(), 1);
+    // Switched on, it registers, and another run sees it.
+    world.dark.lock().unwrap().clear();
+    crate::world::wait(std::time::Duration::from_secs(5)).await;
+    let whole = world.resume().await;
+    assert_eq!(
+        (whole.moved, whole.verdict),
+        (3, Verdict::Complete),
+        "{whole:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_stragglers_stop_a_move_from_beginning_with_further_devices() {
+    let world = World::new(10);
+    world.live();
+    world
+        .dark
+        .lock()
+        .unwrap()
+        .extend((0..10).map(|number| format!("press-{number}")));
+    let mut mover = world.mover(world.begin(), |options| {
+        options.stragglers_max = 2;
+        options.under_way_max = 3;
+    });
+    mover
+        .run(&tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
+    let report = crate::world::report(&mover).await;
+    let begun = report
+        .list
+        .iter()
+        .filter(|device| device.stage != Stage::Planned)
+        .count();
+    assert_eq!((begun, report.stragglers.len()), (3, 3), "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_enrolment_that_somebody_else_points_elsewhere_waits_for_a_person() {
+    let world = World::new(1);
+    world.live();
+    let hook: Hook = {
+        let dps = world.dps.clone();
+        Arc::new(move |request: &MemoryRequest<'_>| {
+            // After it was recorded, before it is pointed.
+            if request.method == "twin" {
+                let other = Enrollment::individual("press-0", None).pointed_to("prod-2.example");
+                dps.enroll(&other);
+            }
+            Let::Do
+        })
+    };
+    world.set_hook(Some(&hook));
+    let report = world.run(world.begin()).await;
+    assert_eq!(report.persons, ["press-0"]);
+    let why = report.list[0].why.clone().unwrap();
+    assert_eq!(
+        why,
+        "enrolment press-0 was pointed to prod-2.example by somebody else"
+    );
+    world.set_hook(None);
+    world
+        .dps
+        .enroll(&Enrollment::individual("press-0", None).pointed_to("test.example"));
+    world.ask(What::Continue);
+    let whole = world.resume().await;
+    assert_eq!(
+        (whole.moved, whole.verdict),
+        (1, Verdict::Complete),
+        "{whole:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_was_made_anew_at_the_source_is_not_erased() {
+    let world = World::new(1);
+    world.live();
+    let mut mover = world.mover(world.begin(), |options| options.stop_at_verified = true);
+    mover
+        .run(&tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
+    drop(mover);
+    world.hub("test").remove("press-0");
+    world.hub("test").put("press-0", DeviceStatus::Disabled);
+    let report = world.resume().await;
+    assert_eq!(report.persons, ["press-0"], "{report:#?}");
+    assert!(
+        report.list[0]
+            .why
+            .as_ref()
+            .unwrap()
+            .contains("somebody else")
+    );
+    assert_eq!(
+        world.hub("test").status("press-0"),
+        Some(DeviceStatus::Disabled)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_records_and_refused_credentials_are_told_by_device_and_hub() {
+    let world = World::new(2);
+    world.live();
+    world.hub("test").remove("press-0");
+    world.dark.lock().unwrap().push("press-0".to_owned());
+    let hook: Hook = Arc::new(
+        |request: &MemoryRequest<'_>| match (request.method, request.id) {
+            ("enrollment", "press-1") => Let::Refuse(401, 401_002),
+            _ => Let::Do,
+        },
+    );
+    world.set_hook(Some(&hook));
+    let report = world.run(world.begin()).await;
+    assert_eq!(report.persons, ["press-0", "press-1"], "{report:#?}");
+    let why = |number: usize| report.list[number].why.clone().unwrap();
+    assert_eq!(why(0), "device press-0 is not at test.example");
+    assert!(
+        why(1).contains("dps.example") && why(1).contains("401002"),
+        "{}",
+        why(1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_away_for_long_leaves_the_move_to_another_run() {
+    let world = World::new(1);
+    world.live();
+    let hook: Hook = Arc::new(|request: &MemoryRequest<'_>| match request.service {
+        "dps.example" => Let::Unreachable,
+        _ => Let::Do,
+    });
+    world.set_hook(Some(&hook));
+    let report = world.run(world.begin()).await;
+    assert_eq!((report.under_way, report.verdict), (1, Verdict::Differs));
+    assert!(
+        report.list[0]
+            .why
+            .as_ref()
+            .unwrap()
+            .contains("cannot reach dps.example"),
+        "{report:#?}"
+    );
+    world.set_hook(None);
+    assert_eq!(world.resume().await.verdict, Verdict::Complete);
+}

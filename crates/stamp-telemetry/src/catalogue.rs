@@ -7,6 +7,7 @@
 
 pub(crate) mod consumer;
 mod markdown;
+pub(crate) mod moves;
 pub(crate) mod provisioner;
 pub(crate) mod retry;
 
@@ -125,5 +126,6 @@ const PEER: Label = Label {
 #[must_use]
 pub fn all() -> Vec<&'static Definition> {
     let all = consumer::ALL.iter().chain(retry::ALL);
-    all.chain(provisioner::ALL).copied().collect()
+    let all = all.chain(provisioner::ALL).chain(moves::ALL);
+    all.copied().collect()
 }

@@ -11,7 +11,8 @@ use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, Stamp
 use stamp_resilience::{BreakerState, GiveUpReason, Observer, Outcome, PauseCause, RetryEvent};
 use stamp_telemetry::catalogue::{Definition, all};
 use stamp_telemetry::{
-    CommitOutcome, Metrics, PartitionState, Registry, RetryMetrics, TelemetryError,
+    CommitOutcome, Metrics, MoveMetrics, PartitionState, ProvisionMetrics, ProvisionRoute,
+    Registry, RetryMetrics, TelemetryError,
 };
 
 /// Series and their values, after every line was checked against the catalogue.
@@ -182,6 +183,13 @@ fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     let retry = RetryMetrics::new(&registry, &stamp("eu-1")).unwrap();
 
     everything(&metrics, &retry);
+    let moves = MoveMetrics::new(&registry, &stamp("eu-1")).unwrap();
+    moves.devices([("planned", 3)].into_iter());
+    moves.acted("point-enrolment", "done");
+    let provision = ProvisionMetrics::new(&registry, &stamp("eu-1")).unwrap();
+    provision.answered(ProvisionRoute::Tenant, "booked", Duration::from_millis(2));
+    provision.reserve_written();
+    provision.catalogue_read(true);
 
     let scrape = Scrape::of(&registry);
     for metric in all() {

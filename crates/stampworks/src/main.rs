@@ -6,6 +6,7 @@
 mod bench;
 mod consume;
 mod demo;
+mod device;
 mod emulate;
 mod exit;
 mod fleet;
@@ -40,6 +41,8 @@ enum Command {
     Provision(provision::ProvisionArgs),
     /// Check, place, plan, watch, render and update the stamps of a fleet.
     Fleet(fleet::FleetArgs),
+    /// Move devices from stamp to stamp, watch the move, and take it back.
+    Device(Box<device::DeviceArgs>),
     /// Recount a stamp's tables and say what does not add up.
     Verify(verify::VerifyArgs),
     /// Say where an event is, how far a partition is, what a table consists of.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Consume(args) => consume::run(args),
         Command::Provision(args) => provision::run(args),
         Command::Fleet(args) => fleet::run(args),
+        Command::Device(args) => device::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Replay(args) => replay::run(args),

@@ -15,25 +15,25 @@ use crate::output;
 
 /// Where the catalogue is.
 #[derive(Debug, Args)]
-pub(super) struct CataloguePath {
+pub(crate) struct CataloguePath {
     /// The catalogue: a file, or a folder whose `.toml` files are read together.
     #[arg(long = "fleet", value_name = "PATH", default_value = "fleet.toml")]
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// A good catalogue and the files it came from.
-pub(super) struct Loaded {
-    pub(super) files: Vec<CatalogueFile>,
-    pub(super) catalogue: Catalogue,
+pub(crate) struct Loaded {
+    pub(crate) files: Vec<CatalogueFile>,
+    pub(crate) catalogue: Catalogue,
 }
 
 /// Reads the files of a catalogue, by name.
-pub(super) fn read_files(path: &Path) -> Result<Vec<CatalogueFile>, Failure> {
+pub(crate) fn read_files(path: &Path) -> Result<Vec<CatalogueFile>, Failure> {
     catalogue_files(path).map_err(|error| ProvisionError::from(error).into())
 }
 
 /// Reads a text file of bounded size.
-pub(super) fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
+pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     let size = fs::metadata(path)
         .map_err(|cause| unreadable(path, cause))?
         .len();
@@ -49,13 +49,13 @@ fn unreadable(path: &Path, cause: io::Error) -> Failure {
     Failure::Config(ConfigError::Read { path, cause })
 }
 
-pub(super) fn sources(files: &[CatalogueFile]) -> Vec<Source<'_>> {
+pub(crate) fn sources(files: &[CatalogueFile]) -> Vec<Source<'_>> {
     let named = files.iter().map(|file| (&file.name, &file.text));
     named.map(|(name, text)| Source { name, text }).collect()
 }
 
 /// What is wrong with the schema files that the tenants name.
-pub(super) fn check_schemas(files: &[CatalogueFile], catalogue: &Catalogue) -> Vec<Finding> {
+pub(crate) fn check_schemas(files: &[CatalogueFile], catalogue: &Catalogue) -> Vec<Finding> {
     let sources = sources(files);
     let mut found = Vec::new();
     for (tenant, place) in catalogue.fleet.tenants().iter().zip(&catalogue.schemas) {
@@ -78,12 +78,12 @@ pub(super) fn check_schemas(files: &[CatalogueFile], catalogue: &Catalogue) -> V
 }
 
 /// A schema file, relative to the catalogue file that names it.
-pub(super) fn schema_path(file: &Path, schema: &str) -> PathBuf {
+pub(crate) fn schema_path(file: &Path, schema: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new(".")).join(schema)
 }
 
 /// A catalogue that may be used; its problems go to stderr.
-pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
+pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let files = read_files(path)?;
     match read(&sources(&files)) {
         Ok(catalogue) => {

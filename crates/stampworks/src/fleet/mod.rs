@@ -3,7 +3,7 @@
 //! Everything but `status` and `promote` is a function of files. Those two ask each stamp's
 //! `/metrics`, once; nothing here asks Azure or writes to a stamp.
 
-mod files;
+pub(crate) mod files;
 mod live;
 mod place;
 mod plan;
@@ -11,7 +11,7 @@ mod promote;
 mod record;
 mod render;
 mod status;
-mod usage;
+pub(crate) mod usage;
 mod validate;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -77,7 +77,7 @@ fn percent(part: f64) -> String {
 }
 
 /// Lines of equal columns; the first row is the heading.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 /// The content of a usage file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct UsageFile {
+pub(crate) struct UsageFile {
     /// What is used of each stamp; nothing of one that is not there.
     #[serde(default)]
     stamps: Vec<StampUsage>,
@@ -46,7 +46,7 @@ struct Assignment {
 
 impl UsageFile {
     /// Reads a usage file and checks its names against the fleet; without one nothing is used.
-    pub(super) fn load(path: Option<&Path>, fleet: &Fleet) -> Result<Self, Failure> {
+    pub(crate) fn load(path: Option<&Path>, fleet: &Fleet) -> Result<Self, Failure> {
         let Some(path) = path else {
             return Ok(Self::default());
         };
@@ -66,7 +66,7 @@ impl UsageFile {
     }
 
     /// What is used of each stamp. Tenants are counted here, unless the file has a number.
-    pub(super) fn usage(&self, fleet: &Fleet) -> Usage {
+    pub(crate) fn usage(&self, fleet: &Fleet) -> Usage {
         let mut usage = Usage::none(fleet);
         for stamp in &self.stamps {
             usage.add(fleet, &stamp.id, stamp.load());
@@ -81,7 +81,7 @@ impl UsageFile {
     }
 
     /// The stamp of a tenant in an environment.
-    pub(super) fn home(
+    pub(crate) fn home(
         &self,
         fleet: &Fleet,
         tenant: &TenantId,
@@ -102,7 +102,7 @@ impl UsageFile {
     }
 
     /// Tenants that are on a stamp.
-    pub(super) fn tenants_of(&self, stamp: &StampId) -> u64 {
+    pub(crate) fn tenants_of(&self, stamp: &StampId) -> u64 {
         let on = self
             .tenants
             .iter()
@@ -111,7 +111,7 @@ impl UsageFile {
     }
 
     /// What the file itself says of a stamp on an axis.
-    pub(super) fn said(&self, stamp: &StampId, axis: Axis) -> Option<u64> {
+    pub(crate) fn said(&self, stamp: &StampId, axis: Axis) -> Option<u64> {
         let stamp = self.stamps.iter().find(|said| said.id == *stamp)?;
         stamp.on(axis)
     }

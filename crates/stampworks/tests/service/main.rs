@@ -8,6 +8,7 @@
 
 mod cli;
 mod clock;
+mod device;
 mod disk;
 mod emulate;
 mod fleet;

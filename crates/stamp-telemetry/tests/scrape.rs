@@ -11,8 +11,8 @@ use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, Stamp
 use stamp_resilience::{BreakerState, GiveUpReason, Observer, Outcome, PauseCause, RetryEvent};
 use stamp_telemetry::catalogue::{Definition, all};
 use stamp_telemetry::{
-    CommitOutcome, Metrics, MoveMetrics, PartitionState, ProvisionMetrics, ProvisionRoute,
-    Registry, RetryMetrics, TelemetryError,
+    AnswerOrigin, CommitOutcome, Metrics, MoveMetrics, PartitionState, ProvisionMetrics,
+    ProvisionRoute, Registry, RetryMetrics, TelemetryError,
 };
 
 /// Series and their values, after every line was checked against the catalogue.
@@ -186,10 +186,7 @@ fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     let moves = MoveMetrics::new(&registry, &stamp("eu-1")).unwrap();
     moves.devices([("planned", 3)].into_iter());
     moves.acted("point-enrolment", "done");
-    let provision = ProvisionMetrics::new(&registry, &stamp("eu-1")).unwrap();
-    provision.answered(ProvisionRoute::Tenant, "booked", Duration::from_millis(2));
-    provision.reserve_written();
-    provision.catalogue_read(true);
+    everything_of_a_provisioner(&ProvisionMetrics::new(&registry, &stamp("eu-1")).unwrap());
 
     let scrape = Scrape::of(&registry);
     for metric in all() {
@@ -198,6 +195,57 @@ fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
             .keys()
             .any(|series| series.starts_with(metric.name));
         assert!(found, "{} is not scraped", metric.name);
+    }
+}
+
+fn everything_of_a_provisioner(provision: &ProvisionMetrics) {
+    for route in [
+        ProvisionRoute::Allocate,
+        ProvisionRoute::Tenant,
+        ProvisionRoute::Device,
+        ProvisionRoute::OpenApi,
+        ProvisionRoute::Other,
+    ] {
+        provision.answered(route, "kept", Duration::from_millis(2));
+    }
+    provision.database(true);
+    provision.reserve(3, 0.5);
+    provision.reserve_written();
+    provision.catalogue_read(false);
+}
+
+#[test]
+fn a_provisioner_counts_its_answers_by_route_and_origin() {
+    let registry = Registry::new();
+    let provision = ProvisionMetrics::new(&registry, &stamp("place-1")).unwrap();
+    Scrape::of(&registry).is(r#"stamp_catalogue_current{stamp="place-1"}"#, 1.0);
+
+    everything_of_a_provisioner(&provision);
+
+    let scrape = Scrape::of(&registry);
+    for origin in AnswerOrigin::ALL {
+        let count = f64::from(u8::from(origin == AnswerOrigin::Kept));
+        let series = format!(
+            "stamp_provision_requests_total{{outcome=\"{}\",route=\"allocate\",stamp=\"place-1\"}}",
+            origin.as_str()
+        );
+        scrape.is(&series, count);
+    }
+    for (series, value) in [
+        ("stamp_provision_database_reached{stamp=\"place-1\"}", 1.0),
+        ("stamp_provision_reserve_pending{stamp=\"place-1\"}", 3.0),
+        ("stamp_provision_reserve_used_ratio{stamp=\"place-1\"}", 0.5),
+        (
+            "stamp_provision_reserve_written_total{stamp=\"place-1\"}",
+            1.0,
+        ),
+        (
+            "stamp_catalogue_reloads_total{outcome=\"refused\",stamp=\"place-1\"}",
+            1.0,
+        ),
+        ("stamp_catalogue_current{stamp=\"place-1\"}", 0.0),
+    ] {
+        scrape.is(series, value);
     }
 }
 

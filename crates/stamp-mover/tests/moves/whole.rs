@@ -10,7 +10,7 @@ use stamp_placement::device_move::Stage;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, report, stamp};
+use crate::world::{KEY, World, report, stamp};
 
 #[tokio::test(start_paused = true)]
 async fn every_device_ends_at_its_target_and_as_many_are_let_in_as_before() {
@@ -29,6 +29,13 @@ async fn every_device_ends_at_its_target_and_as_many_are_let_in_as_before() {
             "no telemetry in two places at a time"
         );
         assert_eq!(device.at_source.as_deref(), Some("absent"));
+    }
+    // DPS would have made new keys, and the device could not prove who it is.
+    for device in ["press-0", "press-4"] {
+        let kind = stamp_iothub::EnrollmentKind::Individual;
+        let keys = stamp_iothub::ProvisioningService::attestation(&world.dps, kind, device);
+        let own = stamp_iothub::Attestation::symmetric(KEY, KEY);
+        assert_eq!(keys.await.unwrap(), own);
     }
     // Telemetry goes on after the move.
     world.assert_each_is_in_one_place("whole");
@@ -128,6 +135,8 @@ async fn a_verified_device_is_left_at_the_source_when_told_and_erased_by_the_nex
 #[tokio::test(start_paused = true)]
 async fn a_device_that_was_taken_back_can_be_moved_again() {
     let world = World::new(1);
+    // So that the target keeps the record that the way back disables.
+    world.dps.set_leaves_devices(true);
     world.live();
     let mut mover = world.mover(world.begin(), |options| options.stop_at_verified = true);
     mover.run(&CancellationToken::new()).await.unwrap();

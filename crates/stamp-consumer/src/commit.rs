@@ -59,6 +59,8 @@ pub(crate) struct Job {
     /// The batch holds all that the table needs above this mark and not below it. A table that is
     /// not this far takes nothing of it.
     pub floor: i64,
+    /// Where a table without a mark counts as being.
+    pub unmarked: i64,
     /// The rows.
     pub encode: Encode,
 }
@@ -294,6 +296,7 @@ impl Committer {
             let is_ahead = mark >= waiting.job.last;
             waiting.found = match mark {
                 _ if is_ahead => Found::Ahead,
+                START if waiting.job.unmarked >= waiting.job.floor => Found::At(mark),
                 _ if mark < waiting.job.floor => Found::BelowFloor,
                 _ => Found::At(mark),
             };

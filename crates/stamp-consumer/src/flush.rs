@@ -94,8 +94,11 @@ impl Sink {
                 if let Some(job) = rollups_job(sealed, shape, *windows, &order) {
                     match readings.moved {
                         Some(mark) => {
-                            let floor = if mark > start { mark } else { START };
-                            let job = Job { floor, ..job };
+                            let job = Job {
+                                floor: mark,
+                                unmarked: start,
+                                ..job
+                            };
                             flushed.rollups = rollups.commit(job, cancel).await?;
                             flushed.must_roll_forward = flushed.rollups.is_below_floor;
                         }
@@ -212,6 +215,7 @@ fn page_job(
         last,
         settled: Settled::Mark,
         floor: START,
+        unmarked: START,
         encode: Arc::new(encode),
     }
 }
@@ -321,6 +325,7 @@ fn job(
         last: sealed.last,
         settled,
         floor: START,
+        unmarked: START,
         encode: Arc::new(encode),
     }
 }

@@ -72,10 +72,9 @@ pub(crate) async fn recover(
         .await
         .map_err(RecoverError::Read)?;
     let shape = tenant.sink.metrics();
-    // Up to the checkpoint every table has every row, also one that began later.
     let range = SequenceRange {
         partition,
-        above: found.rollups.max(above),
+        above: rolled_up(found.rollups, above),
         up_to: found.readings,
         since_us: app.hub_created_at_us(),
     };
@@ -87,6 +86,13 @@ pub(crate) async fn recover(
         settled: found.settled,
         behind: found.readings,
     })
+}
+
+/// Up to where rollups are complete: their mark, which may be below the checkpoint. An owner that was
+/// late may have written readings of events that the one after it judged differently and passed.
+/// Rollups that begin now, because a schema got its first metric, begin at the checkpoint.
+fn rolled_up(mark: i64, start: i64) -> i64 {
+    if mark == START { start } else { mark }
 }
 
 /// Rolls up what `readings` has of a partition above `start` and up to `up_to`, and `rollups` lacks.
@@ -102,14 +108,14 @@ pub(crate) async fn catch_up(
     cancel: &CancellationToken,
 ) -> Result<Committed, RecoverError> {
     let [_, rollups, _] = &tenant.tables;
-    let rolled_up = tenant
+    let found = tenant
         .peer
         .run(idempotent("rollups.mark"), cancel, |_| mark(rollups, app))
         .await
         .map_err(RecoverError::Read)?;
     let range = SequenceRange {
         partition,
-        above: rolled_up.max(start),
+        above: rolled_up(found, start),
         up_to,
         since_us: app.hub_created_at_us(),
     };

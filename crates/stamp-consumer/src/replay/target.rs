@@ -145,6 +145,7 @@ impl Target {
             last,
             settled: Settled::Mark,
             floor: START,
+            unmarked: START,
             encode,
         };
         let committed = table.commit(job, cancel).await;

@@ -210,6 +210,38 @@ async fn two_owners_that_judge_an_event_differently_leave_the_rollups_of_the_rea
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn readings_that_a_late_owner_wrote_below_the_checkpoint_are_rolled_up_at_the_next_start() {
+    let hub = hub(1);
+    let keys = "owner-level = -1\nbatch-events-max = 1000";
+    let (mut late, mut strict) = (Stamp::new(&hub).with(keys), Stamp::new(&hub).with(keys));
+    let whole = late.lake.clone();
+    let shut = || Arc::new(AtomicBool::new(true));
+    let (readings_shut, rollups_shut) = (shut(), shut());
+    let slow = no_commits_while(&whole, "beta/readings", &readings_shut);
+    late.lake = no_commits_while(&slow, "beta/rollups", &rollups_shut);
+    strict.lake = whole;
+    // It takes 60 of 600, sends the rest to quarantine, and its checkpoint passes them all.
+    strict.quota = "{ events-per-second = 1 }";
+    let (a, b) = (late.start().await, strict.start().await);
+    a.until_read(-1).await;
+    b.until_read(-1).await;
+    for _ in 0..600 {
+        hub.append(partition(P0), reading("b-1", 1.0));
+    }
+    b.until_settled(599).await;
+    readings_shut.store(false, Ordering::Release);
+    strict.until_rows("beta", "readings", 600).await;
+    a.kill().await;
+    b.stop().await.unwrap();
+    assert_eq!(strict.rolled_up("beta").await, (60, 60.0));
+
+    let next = strict.start().await;
+    next.until_read(599).await;
+    next.stop().await.unwrap();
+    assert_eq!(strict.rolled_up("beta").await, (600, 600.0));
+}
+
 /// Fault scenario 10.
 #[tokio::test(start_paused = true)]
 async fn events_that_the_hub_delivers_again_are_dropped_by_their_position() {

@@ -16,6 +16,9 @@ pub(crate) type Texts = BTreeMap<String, u64>;
 /// A row of `gaps` that covers a place.
 pub(crate) const GAP: &str = "gap";
 
+/// A row of `quarantine` of an event that its reader found in no table and below its tenant's mark.
+pub(crate) const BEHIND_MARK: &str = "quarantine behind_mark";
+
 /// A row of `quarantine` of an event that found no room in its tenant's lane.
 pub(crate) const BACKLOG: &str = "quarantine tenant_backlog";
 
@@ -112,6 +115,7 @@ impl Oracle {
         let gaps = rest.remove(GAP).unwrap_or(0);
         let backlog = rest.remove(BACKLOG).unwrap_or(0);
         let over = rest.remove(OVER_QUOTA).unwrap_or(0);
+        let behind = rest.remove(BEHIND_MARK).unwrap_or(0);
         let (never_came, expired) = (*end == End::Gap, self.is_expired(place));
         if gaps > u64::from(never_came || expired) {
             return Some(format!("a gap {gaps} times, expired: {expired}"));
@@ -120,9 +124,12 @@ impl Oracle {
             return Some(format!("in quarantine for want of room {backlog} times"));
         }
         let limited = self.limited.is_some() && end.tenant() == self.limited;
-        if over > u64::from(limited) || backlog + over > 1 {
+        if behind > u64::from(self.overlapped && end.tenant().is_some()) {
+            return Some(format!("in quarantine behind a mark {behind} times"));
+        }
+        if over > u64::from(limited) || backlog + over + behind > 1 {
             return Some(format!(
-                "in quarantine over quota {over}, for want of room {backlog}"
+                "in quarantine over quota {over}, for want of room {backlog}, behind a mark {behind}"
             ));
         }
         let wanted = if never_came {
@@ -133,7 +140,9 @@ impl Oracle {
         for (text, &count) in &rest {
             let times = wanted.get(text).copied().unwrap_or(0);
             if count > times {
-                return Some(format!("{count} times instead of {times}: {text}"));
+                return Some(format!(
+                    "{count} times instead of {times}: {text}, beside {found:?}"
+                ));
             }
         }
         if !rest.is_empty() && rest != wanted {
@@ -142,7 +151,7 @@ impl Oracle {
         if !rest.is_empty() && backlog + over > 0 && !self.overlapped {
             return Some("in its table and in quarantine".into());
         }
-        if rest.is_empty() && gaps + backlog + over == 0 {
+        if rest.is_empty() && gaps + backlog + over + behind == 0 {
             return missing().map(|why| format!("0 times although {why}: {wanted:?}"));
         }
         None

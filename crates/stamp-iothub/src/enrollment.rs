@@ -133,6 +133,14 @@ impl Enrollment {
         self.record.get("allocationPolicy").and_then(Value::as_str)
     }
 
+    /// Whether a webhook chooses.
+    #[must_use]
+    pub fn has_webhook(&self) -> bool {
+        let policy = self.allocation_policy();
+        policy.is_some_and(|policy| policy.eq_ignore_ascii_case("custom"))
+            && self.record.contains_key("customAllocationDefinition")
+    }
+
     /// The one hub that it sends its devices to, when it is only one.
     #[must_use]
     pub fn only_hub(&self) -> Option<&str> {
@@ -175,16 +183,19 @@ impl Enrollment {
         self
     }
 
-    /// The record so that devices which register (again) get this hub and no other. The reprovision
-    /// policy keeps its choice about the device's data; DPS's default is to take it along.
+    /// The record so that devices which register (again) get this hub and no other. A webhook stays:
+    /// it is asked about this hub only, and is how a provisioner learns where its devices are. The
+    /// reprovision policy keeps its choice about the device's data; DPS's default is to take it along.
     #[must_use]
     pub fn pointed_to(mut self, hub: &str) -> Self {
         let policy = self.record.get("reprovisionPolicy");
         let migrates = policy.and_then(|policy| policy["migrateDeviceData"].as_bool());
         self.record.remove("iotHubHostName");
-        self.record.remove("customAllocationDefinition");
-        self.record
-            .insert("allocationPolicy".to_owned(), "static".into());
+        if !self.has_webhook() {
+            self.record.remove("customAllocationDefinition");
+            self.record
+                .insert("allocationPolicy".to_owned(), "static".into());
+        }
         self.record.insert("iotHubs".to_owned(), json!([hub]));
         let policy = json!({
             "updateHubAssignment": true,
@@ -347,7 +358,7 @@ mod tests {
         let json = pointed.json();
         assert_eq!(
             (pointed.only_hub(), pointed.allocation_policy()),
-            (Some("target"), Some("static"))
+            (Some("target"), Some("custom"))
         );
         assert_eq!(
             json["reprovisionPolicy"],
@@ -357,10 +368,26 @@ mod tests {
             (&json["fromTomorrow"], &json["initialTwin"]["tags"]["site"]),
             (&json!(1), &json!("a"))
         );
-        assert!(
-            json.get("customAllocationDefinition").is_none()
-                && json.get("registrationState").is_none()
+        assert_eq!(
+            json["customAllocationDefinition"]["webhookUrl"],
+            "https://w"
         );
+        assert!(json.get("registrationState").is_none());
+    }
+
+    #[test]
+    fn an_enrolment_without_a_webhook_is_static_once_it_is_pointed() {
+        for policy in ["hashed", "geoLatency", "custom"] {
+            let before = read(json!({
+                "registrationId": "press-7", "etag": "\"e\"", "allocationPolicy": policy,
+                "iotHubs": ["source", "other"],
+            }));
+            let pointed = before.pointed_to("target");
+            assert_eq!(
+                (pointed.only_hub(), pointed.allocation_policy()),
+                (Some("target"), Some("static"))
+            );
+        }
     }
 
     #[test]

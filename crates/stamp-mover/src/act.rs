@@ -202,7 +202,13 @@ async fn enroll(
     };
     let mut record = Enrollment::individual(id, Some(&keys)).json();
     record["deviceId"] = device.device.as_str().into();
-    for name in ["initialTwin", "capabilities", "reprovisionPolicy"] {
+    for name in [
+        "initialTwin",
+        "capabilities",
+        "reprovisionPolicy",
+        "allocationPolicy",
+        "customAllocationDefinition",
+    ] {
         if !kept.enrollment[name].is_null() {
             record[name] = kept.enrollment[name].clone();
         }

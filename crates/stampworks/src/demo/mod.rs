@@ -6,6 +6,7 @@
 
 mod fleet;
 mod ledger;
+mod provisioning;
 mod series;
 mod stamp;
 mod verify;
@@ -26,7 +27,8 @@ use crate::output;
 /// Arguments of `stampworks demo`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  stampworks demo\n  stampworks demo --events 1000000 --tables /tmp/tables\n\n\
+    after_help = "Examples:\n  stampworks demo\n  stampworks demo --events 1000000 --tables /tmp/tables\n  \
+    stampworks demo --provisioning --python demo-venv/bin/python\n\n\
     Exits with 5 when the tables differ from what was sent."
 )]
 pub(crate) struct DemoArgs {
@@ -39,9 +41,21 @@ pub(crate) struct DemoArgs {
     /// Messages a second of all devices together, without --events.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// Devices of each tenant.
-    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
-    devices: u16,
+    /// Devices of each tenant: 80, or 4 with --provisioning.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    devices: Option<u16>,
+    /// Devices that register at DPS and are moved from a test stamp to production stamps instead
+    /// (docs/moving.md). Needs the ports 443 and 8883 of loopback addresses.
+    #[arg(long, conflicts_with_all = ["duration", "events", "rate"])]
+    provisioning: bool,
+    /// With --provisioning: a Python that has the package azure-iot-device.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "python3",
+        requires = "provisioning"
+    )]
+    python: PathBuf,
     /// Folder of the tables. Must be empty or absent; a folder of the run's own when not given.
     #[arg(long, value_name = "FOLDER")]
     tables: Option<PathBuf>,
@@ -71,6 +85,15 @@ const AHEAD_MAX: i64 = 200_000;
 const TICK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: DemoArgs) -> Result<(), Failure> {
+    if args.provisioning {
+        let _ = stamp_telemetry::logs::init(stamp_telemetry::logs::Format::Text, "warn");
+        return provisioning::run(&provisioning::ProvisioningArgs {
+            folder: tables_folder(&args)?,
+            devices: args.devices.unwrap_or(4),
+            python: args.python,
+            output: args.output,
+        });
+    }
     crate::runtime()?.block_on(demo(args))
 }
 
@@ -91,7 +114,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
         let plan = StampPlan {
             id,
             customers,
-            devices: args.devices.into(),
+            devices: args.devices.unwrap_or(80).into(),
             seed: args.seed.wrapping_add(number as u64),
             folder: folder.join(id),
         };

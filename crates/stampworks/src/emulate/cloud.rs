@@ -45,6 +45,14 @@ impl Cloud {
                 Failure::failed(format!("cannot write {}", file.display()), cause)
             })?;
         }
+        for wanted in &config.certificates {
+            let beside = |file: &Path| path.parent().unwrap_or(Path::new(".")).join(file);
+            let names: Vec<&str> = wanted.names.iter().map(String::as_str).collect();
+            let files = (beside(&wanted.certificate), beside(&wanted.key));
+            authority
+                .issue(&names, &files.0, &files.1)
+                .map_err(refused)?;
+        }
         let hubs = config.event_hubs.iter();
         let hubs: Result<Vec<HubConfig>, _> = hubs.map(|(name, hub)| hub.hub(name)).collect();
         let events = EventHubsEmulator::start(EmulatorConfig {

@@ -34,6 +34,19 @@ pub(super) struct EmulateConfig {
     #[serde(default)]
     pub(super) iot_hubs: BTreeMap<String, IotHubSection>,
     pub(super) dps: Option<DpsSection>,
+    /// For servers of somebody else that clients of this authority call, such as a webhook.
+    #[serde(default)]
+    pub(super) certificates: Vec<CertificateSection>,
+}
+
+/// A certificate that the authority signs, and where it goes; relative to the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct CertificateSection {
+    /// Host names and addresses.
+    pub(super) names: Vec<String>,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 fn event_hubs_address() -> SocketAddr {

@@ -19,6 +19,7 @@ mod outage;
 mod ownership;
 mod process;
 mod provision;
+mod provisioning;
 mod readers;
 mod replay;
 mod replies;

@@ -235,20 +235,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "one of them starts over; the number of rows is the same",
         "The service does not compact. What is tested is another engine that does.",
     ),
-    partly(
+    tested(
         "a device is moved from test to production while it sends",
         "no gap and no overlap by the device's own numbers",
-        "The mover is not built yet; the order of its steps is.",
     ),
-    partly(
+    tested(
         "the provisioning webhook is slow, down, or called twice",
         "the same answer for the same device, capacity is not booked twice",
-        "The webhook is not built yet; placement itself is deterministic.",
     ),
     partly(
         "an invalid configuration is deployed",
         "it is refused with the key that is wrong; a running process keeps what it has",
-        "A configuration is read once, at the start: there is no reload that could fail.",
+        "The consumer reads its configuration once, at the start; the provisioner reads its catalogue again.",
     ),
     tested(
         "two versions of the service write the same control blobs",

@@ -297,6 +297,27 @@ fn a_webhook_is_asked_as_the_service_asks_and_its_faults_fail_the_registration()
 }
 
 #[test]
+fn a_webhook_that_does_not_answer_fails_the_registration_in_time() {
+    let service = Provisioning::start(WebhookSpelling::IotHub);
+    // The kernel takes the connection; nobody reads it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/allocate", silent.local_addr().unwrap());
+    let custom = json!({
+        "allocationPolicy": "custom",
+        "customAllocationDefinition": {"webhookUrl": url, "apiVersion": "2021-10-01"},
+    });
+    service.enroll("pump-1", &custom);
+
+    let said = service.python(&[("pump-1", KEY)]);
+
+    assert!(said[0].to_string().contains("failed"), "{said:?}");
+    let last = service.dps.registration("pump-1").unwrap();
+    assert_eq!(last["errorCode"], 400_207, "{last}");
+    assert_eq!(service.test.hub().device("pump-1"), None);
+    service.stop();
+}
+
+#[test]
 fn node_devices_get_their_hub_over_http_and_mqtt() {
     let service = Provisioning::start(WebhookSpelling::IotHub);
     let [test, production] = service.hosts();

@@ -5,9 +5,13 @@
 
 mod cloud;
 
+use std::sync::Arc;
+
 use cloud::{Cloud, of_source, status};
 use serde_json::{Value, json};
-use stamp_emulator::{Operation, ServiceRefusal};
+use stamp_emulator::{
+    IotHubConfig, IotHubEmulator, Listen, Operation, Route, RouteSource, Routing, ServiceRefusal,
+};
 
 #[test]
 fn python_keeps_the_registry_and_reads_every_error() {
@@ -122,6 +126,55 @@ fn python_devices_send_talk_about_their_twin_and_are_refused_when_they_must() {
         .collect();
     assert!(numbers.is_sorted() && numbers[0].len() == 62, "{numbers:?}");
     assert_eq!(of_source(&events, "twinChangeEvents").len(), 3);
+    cloud.runtime.block_on(emulator.stop());
+}
+
+#[test]
+fn messages_go_by_the_conditions_of_routes_and_the_rest_by_the_fallback_route() {
+    let cloud = Cloud::start(&["rest", "hot", "connections"]);
+    let event_hub = |name: &str| cloud.events.hub(name).unwrap();
+    let by_condition = Route {
+        source: RouteSource::DeviceMessages,
+        condition: "$body.n >= 3 AND site = 'north & south' AND $twin.tags.tenant = 'acme'"
+            .to_owned(),
+        endpoint: "hot".to_owned(),
+    };
+    let routing = Routing {
+        built_in: Some(event_hub("rest")),
+        endpoints: ["hot", "connections"]
+            .map(|name| (name.to_owned(), event_hub(name)))
+            .into(),
+        routes: vec![
+            by_condition,
+            Route::all(RouteSource::DeviceConnectionStateEvents, "connections"),
+        ],
+        fallback: true,
+        ..Routing::default()
+    };
+    let config = IotHubConfig {
+        routing,
+        ..IotHubConfig::new(Listen::on(cloud::address(0)), Arc::clone(&cloud.authority))
+    };
+    let emulator = cloud
+        .runtime
+        .block_on(IotHubEmulator::start(config))
+        .unwrap();
+    let hub = emulator.hub();
+    let arguments = [&hub.connection_string(), hub.host_name()];
+    cloud.python("iothub_device.py", &arguments);
+
+    let numbers = |event_hub: &str| -> Vec<i64> {
+        let events = cloud.events(event_hub);
+        let telemetry = of_source(&events, "Telemetry");
+        telemetry
+            .iter()
+            .map(|event| event["body"]["n"].as_i64().unwrap())
+            .collect()
+    };
+    assert_eq!(numbers("rest"), [0, 1, 2]);
+    assert_eq!(numbers("hot"), [3, 4, 5]);
+    assert_eq!(numbers("connections"), [] as [i64; 0]);
+    assert_eq!(cloud.events("connections").len(), 4);
     cloud.runtime.block_on(emulator.stop());
 }
 

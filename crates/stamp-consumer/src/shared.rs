@@ -199,12 +199,18 @@ impl<H: EventHub> Shared<H> {
             ("gaps", flushed.gaps, rows.gaps.len()),
         ] {
             if committed.rows > 0 {
-                self.metrics.rows_written(tenant, table, committed.rows);
+                self.metrics
+                    .written(tenant, table, committed.rows, committed.bytes);
             }
             let dropped = (held as u64).saturating_sub(committed.rows);
             if dropped > 0 {
                 self.metrics.dropped_by_mark(table, dropped);
             }
+        }
+        if let (Some(tenant), Some(readings), true) =
+            (tenant, &rows.readings, flushed.readings.rows > 0)
+        {
+            self.report_freshness(tenant, readings, flushed.readings.moved);
         }
         let bytes = flushed.readings.bytes + flushed.rollups.bytes + flushed.raw.bytes;
         self.metrics
@@ -218,6 +224,16 @@ impl<H: EventHub> Shared<H> {
             raw = flushed.raw.rows,
             "committed"
         );
+    }
+
+    /// How long the rows of a commit took that moved the mark from `mark`. Where another attempt or
+    /// owner moved it, which of the rows are new is not known: then all of them count.
+    fn report_freshness(&self, tenant: &TenantId, readings: &Readings, mark: Option<i64>) {
+        let now_us = (self.clock)();
+        let rows = readings.sequence.iter().zip(&readings.enqueued_at_us);
+        let new = rows.filter(|&(&sequence, _)| sequence > mark.unwrap_or(START));
+        self.metrics
+            .fresh(tenant, new.map(|(_, &at_us)| now_us - at_us));
     }
 
     /// Whose budget and breaker the lane's store has.

@@ -299,9 +299,11 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn carry_batch(&mut self, batch: EventBatch) {
+        let bytes: usize = batch.events.iter().map(|event| event.body.len()).sum();
+        let events = batch.events.len() as u64;
         self.shared
             .metrics
-            .received(self.partition, batch.events.len() as u64);
+            .received(self.partition, events, bytes as u64);
         if !batch.events.is_sorted_by(|a, b| a.sequence < b.sequence) {
             self.shared.metrics.violated(Invariant::BatchAscends);
         }

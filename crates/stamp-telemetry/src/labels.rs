@@ -5,8 +5,8 @@ use std::sync::{PoisonError, RwLock};
 
 use stamp_model::{TenantId, Text};
 
-/// Tenants with a label of their own, the first ones a process sees. Some twenty series a tenant:
-/// this keeps a scrape in the low thousands of lines.
+/// Tenants with a label of their own, the first ones a process sees. Some fifty series a tenant:
+/// this keeps a scrape below ten thousand lines.
 pub const TENANT_LABELS_MAX: usize = 100;
 
 /// What values past the cap share.

@@ -5,7 +5,7 @@ mod unflushed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Gauge, GaugeVec, Histogram, IntCounterVec};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec};
 use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, StampId, TenantId};
 
 use crate::catalogue::consumer as catalogue;
@@ -107,6 +107,7 @@ struct Inner {
     tenants: TenantLabels,
     unflushed: UnflushedAges,
     events_received: IntCounterVec,
+    received_bytes: IntCounterVec,
     events: IntCounterVec,
     rejected: IntCounterVec,
     quarantined: IntCounterVec,
@@ -119,6 +120,8 @@ struct Inner {
     redelivered_events: IntCounterVec,
     checkpoints_unusable: IntCounterVec,
     rows_written: IntCounterVec,
+    written_bytes: IntCounterVec,
+    freshness: HistogramVec,
     commits: IntCounterVec,
     commit_conflicts: IntCounterVec,
     flush_duration: Histogram,
@@ -152,6 +155,7 @@ impl Metrics {
             tenants: TenantLabels::new(),
             unflushed: UnflushedAges::new(registration.gauges(&catalogue::OLDEST_UNFLUSHED_AGE)?),
             events_received: registration.counters(&catalogue::EVENTS_RECEIVED)?,
+            received_bytes: registration.counters(&catalogue::RECEIVED_BYTES)?,
             events: registration.counters(&catalogue::EVENTS)?,
             rejected: registration.counters(&catalogue::REJECTED_EVENTS)?,
             quarantined: registration.counters(&catalogue::QUARANTINED_EVENTS)?,
@@ -164,6 +168,8 @@ impl Metrics {
             redelivered_events: registration.counters(&catalogue::REDELIVERED_EVENTS)?,
             checkpoints_unusable: registration.counters(&catalogue::CHECKPOINTS_UNUSABLE)?,
             rows_written: registration.counters(&catalogue::ROWS_WRITTEN)?,
+            written_bytes: registration.counters(&catalogue::WRITTEN_BYTES)?,
+            freshness: registration.histograms(&catalogue::FRESHNESS)?,
             commits: registration.counters(&catalogue::COMMITS)?,
             commit_conflicts: registration.counters(&catalogue::COMMIT_CONFLICTS)?,
             flush_duration: registration.histogram(&catalogue::FLUSH_DURATION)?,
@@ -206,9 +212,11 @@ impl Metrics {
         counters.with_label_values(labels).inc_by(by);
     }
 
-    /// Events that were read from a partition.
-    pub fn received(&self, partition: PartitionId, events: u64) {
-        self.count(&self.0.events_received, &[&partition.to_string()], events);
+    /// Events that were read from a partition, and the bytes of their bodies.
+    pub fn received(&self, partition: PartitionId, events: u64, bytes: u64) {
+        let partition = partition.to_string();
+        self.count(&self.0.events_received, &[&partition], events);
+        self.count(&self.0.received_bytes, &[&partition], bytes);
     }
 
     /// Events that became readings.
@@ -291,13 +299,22 @@ impl Metrics {
         self.count(&self.0.checkpoints_unusable, &[&partition, reason], 1);
     }
 
-    /// Rows in a committed version; no tenant for the stamp's own tables.
-    pub fn rows_written(&self, tenant: Option<&TenantId>, table: &'static str, rows: u64) {
-        self.count(
-            &self.0.rows_written,
-            &[&self.0.tenants.label(tenant), table],
-            rows,
-        );
+    /// Rows in a committed version and their Parquet bytes; no tenant for the stamp's own tables.
+    pub fn written(&self, tenant: Option<&TenantId>, table: &'static str, rows: u64, bytes: u64) {
+        let tenant = self.0.tenants.label(tenant);
+        self.count(&self.0.rows_written, &[&tenant, table], rows);
+        self.count(&self.0.written_bytes, &[&tenant, table], bytes);
+    }
+
+    /// How long each row of a commit to `readings` took, in microseconds since its event was
+    /// enqueued. Below 0, as by two clocks, counts as 0.
+    pub fn fresh(&self, tenant: &TenantId, ages_us: impl IntoIterator<Item = i64>) {
+        let tenant = self.0.tenants.label(Some(tenant));
+        // Local: one update of the shared series for all rows.
+        let ages = self.0.freshness.with_label_values(&[&*tenant]).local();
+        for age_us in ages_us {
+            ages.observe(age_us.max(0) as f64 / 1e6);
+        }
     }
 
     /// A commit that ended.
@@ -374,6 +391,8 @@ impl Metrics {
     /// What a partition's worker does from now on.
     pub fn partition_state(&self, partition: PartitionId, state: PartitionState) {
         let partition = partition.to_string();
+        // There before its first loss, so that a rate sees that one.
+        self.count(&self.0.gap_events, &[&partition], 0);
         for each in PartitionState::ALL {
             let is = if each == state { 1.0 } else { 0.0 };
             self.0

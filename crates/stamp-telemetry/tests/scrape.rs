@@ -100,7 +100,7 @@ fn metrics() -> (Registry, Metrics) {
 /// Touches every handle once.
 fn everything(metrics: &Metrics, retry: &RetryMetrics) {
     let acme = tenant("acme");
-    metrics.received(partition(0), 12);
+    metrics.received(partition(0), 12, 1_200);
     metrics.readings(&acme, 9);
     metrics.rejected(&acme, "out_of_range", 1);
     metrics.quarantined(None, QuarantineReason::UnknownTenant, 1);
@@ -112,8 +112,9 @@ fn everything(metrics: &Metrics, retry: &RetryMetrics) {
     metrics.clock_suspect(&acme, 3);
     metrics.notifications(&MessageSource::TwinChange, 1);
     metrics.gap(partition(0), 5);
-    metrics.rows_written(Some(&acme), "readings", 9);
-    metrics.rows_written(None, "quarantine", 1);
+    metrics.written(Some(&acme), "readings", 9, 900);
+    metrics.written(None, "quarantine", 1, 100);
+    metrics.fresh(&acme, [1_500_000, -3]);
     metrics.commit("readings", CommitOutcome::Committed);
     metrics.commit_conflicts("readings", 2);
     metrics.flushed(Duration::from_millis(80), 9, 4_000);
@@ -349,8 +350,8 @@ fn tenants_past_the_cap_are_one_series() {
 fn two_stamps_share_a_registry_and_one_stamp_is_registered_once() {
     let (registry, metrics) = metrics();
     let other = Metrics::new(&registry, &stamp("eu-2")).unwrap();
-    metrics.received(partition(0), 1);
-    other.received(partition(0), 2);
+    metrics.received(partition(0), 1, 10);
+    other.received(partition(0), 2, 20);
 
     let twice = Metrics::new(&registry, &stamp("eu-1"));
 

@@ -35,7 +35,60 @@ pub(crate) fn install(root: &Path) -> Result<()> {
         "schemathesis",
     )?;
     install_node(&root.join("tests/interop"), &place)?;
-    require_postgres()
+    require_postgres()?;
+    fetch_prometheus(&place.join("prometheus"))
+}
+
+/// Prometheus and `promtool`: on the path, or taken out of Debian's package.
+///
+/// Taken out rather than installed: an installed one is a service that would run from now on.
+fn fetch_prometheus(place: &Path) -> Result<()> {
+    let answer = |folder: &Path| {
+        ["prometheus", "promtool"]
+            .iter()
+            .all(|program| answers(Command::new(folder.join(program)).arg("--version")))
+    };
+    let programs = place.join("usr/bin");
+    if answer(Path::new("")) || answer(&programs) {
+        return Ok(());
+    }
+    if answers(Command::new("dpkg-deb").arg("--version")) {
+        println!("interop: fetching Debian's package of Prometheus");
+        remove(place)?;
+        fs::create_dir_all(place).with_context(|| format!("make {}", place.display()))?;
+        let download = || {
+            let mut apt = Command::new("apt-get");
+            process::output(
+                apt.args(["download", "--quiet", "prometheus"])
+                    .current_dir(place),
+            )
+        };
+        // Only root may read the lists of packages anew; everybody may use the ones there are.
+        if download().is_err() && is_root() {
+            process::succeed(Command::new("apt-get").args(["update", "--quiet"]))?;
+            download()?;
+        }
+        for package in packages_in(place)? {
+            let mut extract = Command::new("dpkg-deb");
+            process::succeed(extract.arg("--extract").arg(&package).arg(place))?;
+            fs::remove_file(&package).with_context(|| format!("remove {}", package.display()))?;
+        }
+    }
+    if answer(&programs) {
+        return Ok(());
+    }
+    bail!(
+        "`prometheus` and `promtool` are needed by the tests of alerts and dashboards and were not found: \
+         install Prometheus"
+    )
+}
+
+fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect())
 }
 
 /// PostgreSQL's server programs: on the path, or where Debian keeps them.
@@ -217,10 +270,13 @@ fn require_version(program: &str, arguments: &[&str], at_least: u32) -> Result<(
     Ok(())
 }
 
+fn is_root() -> bool {
+    process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
 /// Installs Debian packages; `false` when this is not Debian or not root, so nothing was tried.
 fn apt_install(packages: &[&str]) -> Result<bool> {
-    let is_root = process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if !is_root || !answers(Command::new("apt-get").arg("--version")) {
+    if !is_root() || !answers(Command::new("apt-get").arg("--version")) {
         return Ok(false);
     }
     println!("interop: apt-get install {}", packages.join(" "));

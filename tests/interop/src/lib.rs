@@ -1,5 +1,6 @@
-//! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], and scripts in Python and Node.js. Beside them
-//! what stands between such programs and ours: [`FaultProxy`] and [`WallClock`].
+//! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], [`Prometheus`], and scripts in Python and
+//! Node.js. Beside them what stands between such programs and ours: [`FaultProxy`] and [`WallClock`], and
+//! [`Vocabulary`], which knows what a query may name.
 //!
 //! `cargo xtask test` installs them below `target/interop`, exactly as `requirements.txt`,
 //! `schemathesis.txt` and `package-lock.json` of this folder pin them. A test that needs a tool and finds none, or
@@ -7,6 +8,8 @@
 
 mod azurite;
 mod postgres;
+mod prometheus;
+mod promql;
 mod proxy;
 mod schemathesis;
 mod script;
@@ -14,6 +17,8 @@ mod wall_clock;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
 pub use postgres::Postgres;
+pub use prometheus::{Prometheus, promtool};
+pub use promql::Vocabulary;
 pub use proxy::{Answer, BODY_BYTES_MAX, Fault, FaultProxy, Rule, Seen};
 pub use schemathesis::schemathesis;
 pub use script::{Language, run_script, run_script_with};

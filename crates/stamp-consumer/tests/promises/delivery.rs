@@ -34,6 +34,31 @@ async fn every_event_ends_in_one_place_and_the_checkpoint_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_committed_row_is_told_once_with_its_age_and_its_bytes() {
+    let hub = hub(1);
+    publish(&hub, 0..200);
+    let mut stamp = Stamp::new(&hub);
+
+    let running = stamp.start().await;
+    running.until_settled(199).await;
+    running.stop().await.unwrap();
+
+    let text = stamp.registry.text();
+    let sum = |metric: &str, label: &str| -> f64 {
+        let series = text.lines().filter_map(|line| line.rsplit_once(' '));
+        series
+            .filter(|(key, _)| key.starts_with(&format!("{metric}{{")) && key.contains(label))
+            .map(|(_, value)| value.parse::<f64>().unwrap())
+            .sum()
+    };
+    let rows = sum("stamp_rows_written_total", "table=\"readings\"");
+    assert!(rows > 0.0, "{text}");
+    assert_eq!(sum("stamp_freshness_seconds_count", ""), rows);
+    assert!(sum("stamp_written_bytes_total", "table=\"readings\"") > rows);
+    assert!(sum("stamp_received_bytes_total", "") > 200.0 * 10.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_flushes_what_is_buffered_without_waiting_for_its_age() {
     let hub = hub(1);
     publish(&hub, 0..50);

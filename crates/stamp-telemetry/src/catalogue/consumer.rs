@@ -6,6 +6,7 @@ use super::{Definition, Kind, Label, PARTITION, TABLE, TENANT, Unit};
 pub(crate) const ALL: &[&Definition] = &[
     &BUILD_INFO,
     &EVENTS_RECEIVED,
+    &RECEIVED_BYTES,
     &EVENTS,
     &REJECTED_EVENTS,
     &QUARANTINED_EVENTS,
@@ -18,6 +19,8 @@ pub(crate) const ALL: &[&Definition] = &[
     &REDELIVERED_EVENTS,
     &CHECKPOINTS_UNUSABLE,
     &ROWS_WRITTEN,
+    &WRITTEN_BYTES,
+    &FRESHNESS,
     &COMMITS,
     &COMMIT_CONFLICTS,
     &FLUSH_DURATION,
@@ -56,6 +59,15 @@ pub(crate) const EVENTS_RECEIVED: Definition = Definition {
     labels: &[PARTITION],
     help: "Events read from the hub.",
     reading: "The load. Zero on a partition that has lag: it does not move.",
+};
+
+pub(crate) const RECEIVED_BYTES: Definition = Definition {
+    name: "stamp_received_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: &[PARTITION],
+    help: "Bytes of the bodies of the events read from the hub, as they came.",
+    reading: "Divide by the events for the size of a message. A hub bills and throttles by bytes, too.",
 };
 
 pub(crate) const EVENTS: Definition = Definition {
@@ -194,6 +206,30 @@ pub(crate) const ROWS_WRITTEN: Definition = Definition {
     labels: &[TENANT, TABLE],
     help: "Rows in committed table versions.",
     reading: "What the reader of the tables got. `quarantine` and `gaps` belong to the stamp: tenant `none`.",
+};
+
+pub(crate) const WRITTEN_BYTES: Definition = Definition {
+    name: "stamp_written_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: &[TENANT, TABLE],
+    help: "Parquet bytes of the files in committed table versions.",
+    reading: "Divide by the rows written for bytes a row; a tenant's share of the storage grows by it.",
+};
+
+pub(crate) const FRESHNESS: Definition = Definition {
+    name: "stamp_freshness_seconds",
+    kind: Kind::Histogram {
+        buckets: &[
+            1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 21_600.0,
+            86_400.0,
+        ],
+        reason: "the default flush age is a minute and the promise five; the upper ones tell hours of catching up apart",
+    },
+    unit: Unit::Seconds,
+    labels: &[TENANT],
+    help: "Time of each row of `readings` from the hub's enqueued time to its commit.",
+    reading: "What a reader waits for. There is nothing to observe while nothing is committed: in an outage look at `stamp_lag_seconds` and `stamp_oldest_unflushed_age_seconds`.",
 };
 
 pub(crate) const COMMITS: Definition = Definition {

@@ -10,6 +10,7 @@
     reason = "a command-line program: its output is its result"
 )]
 
+mod dashboards;
 mod docs;
 mod faults;
 mod fuzz;
@@ -45,8 +46,8 @@ cargo xtask COMMAND
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
-  docs [--check]  write the generated documents (docs/metrics.md, docs/fault-matrix.md), or only
-                  compare them
+  docs [--check]  write the generated documents (docs/metrics.md, docs/fault-matrix.md,
+                  dashboards/*.json), or only compare them
   help            this text
 
 Exit codes: 0 ok, 1 a check or test failed or could not run, 2 usage; `test` passes on the

@@ -6,6 +6,7 @@
     reason = "what a test measured, and the log of a process when it fails"
 )]
 
+mod boards;
 mod cli;
 mod clock;
 mod device;

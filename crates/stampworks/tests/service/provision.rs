@@ -17,13 +17,13 @@ use crate::support::PROCESS_MAX;
 const KEY: &str = "a-key-of-these-tests";
 
 /// A fleet of one stamp, its database, and one folder for each process.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
     postgres: Option<Postgres>,
 }
 
 impl World {
-    fn new(devices: u64, postgres: Option<Postgres>) -> Self {
+    pub(super) fn new(devices: u64, postgres: Option<Postgres>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Self { folder, postgres };
         world.publish(devices);
@@ -91,7 +91,7 @@ devices = ["press-*"]
         path
     }
 
-    fn start(&self, name: &str) -> (Service, String) {
+    pub(super) fn start(&self, name: &str) -> (Service, String) {
         let mut service = Service::provision(&self.config(name));
         service.wait_for("serving");
         let address = service.said(" address=");
@@ -116,7 +116,7 @@ fn ask(address: &str, head: &str, body: &str) -> Option<(u16, String)> {
     Some((status, answer))
 }
 
-fn allocate(address: &str, device: &str) -> Option<(u16, String)> {
+pub(super) fn allocate(address: &str, device: &str) -> Option<(u16, String)> {
     let body = format!(
         "{{\"enrollmentGroup\":{{}},\"deviceRuntimeContext\":{{\"registrationId\":\"{device}\"}},\
          \"linkedHubs\":[\"eu-1.azure-devices.net\"]}}"

@@ -18,6 +18,8 @@ pub const MESSAGE_BYTES_MAX: u64 = 256 << 10;
 /// Registrations a minute of one Device Provisioning Service, and, separately, its service
 /// operations.
 pub const DPS_PER_MINUTE: u64 = 1_000;
+/// Most registrations that one Device Provisioning Service keeps.
+pub const DPS_REGISTRATIONS_MAX: u64 = 1_000_000;
 /// Ingress of one throughput unit of Event Hubs, events a second.
 pub const THROUGHPUT_UNIT_EVENTS: u64 = 1_000;
 /// Ingress of one throughput unit of Event Hubs, bytes a second. The source says "1 MB"; the
@@ -100,6 +102,13 @@ impl IotHubTier {
             Self::B2 | Self::S2 => units.saturating_mul(120),
             Self::B3 | Self::S3 => units.saturating_mul(6_000),
         }
+    }
+
+    /// New device connections a second of a hub with this many units: the source gives the same
+    /// figures as for sends.
+    #[must_use]
+    pub fn connections_per_second(self, units: u64) -> u64 {
+        self.sends_per_second(units)
     }
 
     /// Operations on the device registry a minute of a hub with this many units.

@@ -45,17 +45,20 @@ impl BreakerState {
 
 /// Leave to make one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ticket {
+pub enum Ticket {
+    /// One of many.
     Ordinary,
+    /// The one attempt that decides, with its number.
     Probe(u64),
 }
 
 /// A change of state to tell the observer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) state: BreakerState,
+pub struct Change {
+    /// The state it has now.
+    pub state: BreakerState,
     /// How long it stays open, if it opened by itself.
-    pub(crate) open_for: Option<Duration>,
+    pub open_for: Option<Duration>,
 }
 
 impl Change {
@@ -67,6 +70,7 @@ impl Change {
     }
 }
 
+#[derive(Debug)]
 enum Phase {
     Closed,
     Open {
@@ -80,7 +84,9 @@ enum Phase {
     Held,
 }
 
-pub(crate) struct Breaker {
+/// The circuit breaker of one peer.
+#[derive(Debug)]
+pub struct Breaker {
     policy: BreakerPolicy,
     jitter: f64,
     phase: Phase,
@@ -90,7 +96,9 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn new(policy: &RetryPolicy, now: Instant) -> Self {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(policy: &RetryPolicy, now: Instant) -> Self {
         let breaker = policy.breaker.clone();
         Self {
             window: Window::new(breaker.window, now),
@@ -102,7 +110,9 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn state(&self) -> BreakerState {
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
         match self.phase {
             Phase::Closed => BreakerState::Closed,
             Phase::Open { .. } | Phase::Held => BreakerState::Open,
@@ -114,7 +124,8 @@ impl Breaker {
     ///
     /// While a probe is out that is until its timeout; while a person holds the breaker open,
     /// nobody knows, and `open-max` is said.
-    pub(crate) fn closed_off(&self, now: Instant) -> Option<Duration> {
+    #[must_use]
+    pub fn closed_off(&self, now: Instant) -> Option<Duration> {
         match self.phase {
             Phase::Closed => None,
             Phase::Open { until } => {
@@ -125,8 +136,11 @@ impl Breaker {
         }
     }
 
-    /// Leave for one attempt that ends by `timeout_at`, or how long to wait for it.
-    pub(crate) fn admit(
+    /// Leave for one attempt that ends by `timeout_at`.
+    ///
+    /// # Errors
+    /// How long to wait for it.
+    pub fn admit(
         &mut self,
         now: Instant,
         timeout_at: Instant,
@@ -149,7 +163,7 @@ impl Breaker {
     }
 
     /// The peer answered, be it with a refusal: it is there.
-    pub(crate) fn record_answer(&mut self, ticket: Ticket, now: Instant) -> Option<Change> {
+    pub fn record_answer(&mut self, ticket: Ticket, now: Instant) -> Option<Change> {
         if matches!(self.phase, Phase::Closed) {
             self.window.count_answer(now);
             return None;
@@ -158,7 +172,7 @@ impl Breaker {
     }
 
     /// The peer did not answer, or asked for fewer requests.
-    pub(crate) fn record_failure(
+    pub fn record_failure(
         &mut self,
         ticket: Ticket,
         now: Instant,
@@ -185,7 +199,7 @@ impl Breaker {
     }
 
     /// The peer asked to be left alone for longer than the operation can wait.
-    pub(crate) fn leave_alone(&mut self, length: Duration, now: Instant) -> Option<Change> {
+    pub fn leave_alone(&mut self, length: Duration, now: Instant) -> Option<Change> {
         let until = now + length.min(HINT_MAX);
         let until = match self.phase {
             Phase::Held => return None,

@@ -13,7 +13,9 @@ const TOKEN: u64 = 1_000_000;
 /// A minute has 6e10 ns and a token 1e6 parts, so one token a minute is a part each 60,000 ns.
 const NS_PER_PART: u128 = 60_000;
 
-pub(crate) struct Budget {
+/// What is left of the retry budget of one peer.
+#[derive(Debug)]
+pub struct Budget {
     parts: u64,
     parts_max: u64,
     parts_per_operation: u64,
@@ -24,7 +26,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(policy: &BudgetPolicy, now: Instant) -> Self {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(policy: &BudgetPolicy, now: Instant) -> Self {
         let parts_max = u64::from(policy.burst_max) * TOKEN;
         Self {
             parts: parts_max,
@@ -37,14 +41,14 @@ impl Budget {
     }
 
     /// An operation begins: its share is added. Returns the tokens left.
-    pub(crate) fn deposit(&mut self, now: Instant) -> f64 {
+    pub fn deposit(&mut self, now: Instant) -> f64 {
         self.refill(now);
         self.parts = (self.parts + self.parts_per_operation).min(self.parts_max);
         self.level()
     }
 
     /// Takes the token of one retry, if there is one. Returns the tokens left.
-    pub(crate) fn withdraw(&mut self, now: Instant) -> (bool, f64) {
+    pub fn withdraw(&mut self, now: Instant) -> (bool, f64) {
         self.refill(now);
         let granted = self.parts >= TOKEN;
         if granted {

@@ -19,7 +19,16 @@ mod pace;
 mod pause;
 mod peer;
 mod policy;
+mod reconnect;
 mod tries;
+
+/// The parts that [`Peer`] is made of, for a simulation that keeps its own time. A program uses
+/// [`Peer`]: it is the only thing that repeats.
+pub mod pieces {
+    pub use crate::breaker::{Breaker, Change, Ticket};
+    pub use crate::budget::Budget;
+    pub use crate::pause::{Jitter, Pauses, Span};
+}
 
 pub use breaker::BreakerState;
 pub use classify::{Classify, Failure, FailureKind};
@@ -29,4 +38,5 @@ pub use operation::{Operation, idempotent};
 pub use pace::{Bucket, Pace};
 pub use peer::Peer;
 pub use policy::{BreakerPolicy, BudgetPolicy, PolicyError, RetryPolicy};
+pub use reconnect::Reconnect;
 pub use tries::{Attempt, Next, Tries};

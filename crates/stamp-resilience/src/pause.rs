@@ -14,15 +14,18 @@ use tokio_util::sync::CancellationToken;
 use crate::policy::RetryPolicy;
 
 /// Draws of one peer. The same seed and the same peer name give the same draws.
-pub(crate) struct Jitter(StdRng);
+#[derive(Debug)]
+pub struct Jitter(StdRng);
 
 impl Jitter {
-    pub(crate) fn seeded(seed: u64, name: &str) -> Self {
+    /// Draws from this seed and the name of the peer.
+    #[must_use]
+    pub fn seeded(seed: u64, name: &str) -> Self {
         Self(StdRng::seed_from_u64(seed ^ fnv1a(name)))
     }
 
     /// Uniform from `span.least` to `span.most`, both included, to the nanosecond.
-    pub(crate) fn draw(&mut self, span: Span) -> Duration {
+    pub fn draw(&mut self, span: Span) -> Duration {
         let width = span.most.saturating_sub(span.least);
         let width_ns = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX);
         span.least + Duration::from_nanos(self.0.random_range(0..=width_ns))
@@ -38,14 +41,17 @@ fn fnv1a(name: &str) -> u64 {
 
 /// Between what bounds a pause is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) least: Duration,
-    pub(crate) most: Duration,
+pub struct Span {
+    /// The shortest pause.
+    pub least: Duration,
+    /// The longest pause, not below `least`.
+    pub most: Duration,
 }
 
 impl Span {
     /// From nothing to `most`, for the start-up spread.
-    pub(crate) fn up_to(most: Duration) -> Self {
+    #[must_use]
+    pub fn up_to(most: Duration) -> Self {
         Self {
             least: Duration::ZERO,
             most,
@@ -53,7 +59,10 @@ impl Span {
     }
 
     /// The share `jitter` of `interval` is random, the rest is certain.
-    pub(crate) fn below(interval: Duration, jitter: f64) -> Self {
+    ///
+    /// `jitter` is 0 to 1.
+    #[must_use]
+    pub fn below(interval: Duration, jitter: f64) -> Self {
         Self {
             least: interval - interval.mul_f64(jitter),
             most: interval,
@@ -61,7 +70,8 @@ impl Span {
     }
 
     /// Moves the whole span up so that nothing of it is below `least`.
-    pub(crate) fn not_below(self, least: Duration) -> Self {
+    #[must_use]
+    pub fn not_below(self, least: Duration) -> Self {
         let up = least.saturating_sub(self.least);
         Self {
             least: self.least + up,
@@ -71,6 +81,7 @@ impl Span {
 }
 
 /// Intervals that double from `first` to `max`, each with its jitter.
+#[derive(Debug)]
 pub(crate) struct Growing {
     intervals: <ExponentialBuilder as BackoffBuilder>::Backoff,
     max: Duration,
@@ -99,14 +110,17 @@ impl Growing {
 }
 
 /// The pauses of one operation: one sequence after faults, a slower one after throttling.
-pub(crate) struct Pauses {
+#[derive(Debug)]
+pub struct Pauses {
     ordinary: Growing,
     throttled: Growing,
     immediate_left: bool,
 }
 
 impl Pauses {
-    pub(crate) fn new(policy: &RetryPolicy) -> Self {
+    /// The pauses of one operation under this policy.
+    #[must_use]
+    pub fn new(policy: &RetryPolicy) -> Self {
         let jitter = policy.jitter;
         Self {
             ordinary: Growing::new(policy.first_pause, policy.pause_max, jitter),
@@ -124,12 +138,13 @@ impl Pauses {
         std::mem::take(&mut self.immediate_left)
     }
 
-    pub(crate) fn next_ordinary(&mut self) -> Span {
+    /// After a fault that passes.
+    pub fn next_ordinary(&mut self) -> Span {
         self.ordinary.next()
     }
 
     /// After throttling; all of it at or above the peer's hint.
-    pub(crate) fn next_throttled(&mut self, retry_after: Option<Duration>) -> Span {
+    pub fn next_throttled(&mut self, retry_after: Option<Duration>) -> Span {
         self.throttled
             .next()
             .not_below(retry_after.unwrap_or(Duration::ZERO))

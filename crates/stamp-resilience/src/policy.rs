@@ -173,6 +173,35 @@ impl RetryPolicy {
         }
     }
 
+    /// For the connections that a gateway holds for its devices to an IoT Hub.
+    ///
+    /// Its devices are not alone: what one of them finds out, the breaker tells the others. It opens
+    /// on few failures and probes ever more seldom, so that a long outage costs a handful of attempts a
+    /// gateway. [`Reconnect`](crate::Reconnect) says when each device makes its first attempt.
+    #[must_use]
+    pub fn device_gateway() -> Self {
+        Self {
+            first_pause: Duration::from_secs(60),
+            pause_max: Duration::from_secs(600),
+            throttled_first_pause: Duration::from_secs(60),
+            throttled_pause_max: Duration::from_secs(600),
+            attempts_max: 3,
+            total_deadline: Duration::from_secs(3_600),
+            budget: BudgetPolicy {
+                ratio: 0.1,
+                floor_per_minute: 1,
+                burst_max: 5,
+            },
+            breaker: BreakerPolicy {
+                failures: 3,
+                window: Duration::from_secs(600),
+                open_first: Duration::from_secs(120),
+                open_max: Duration::from_secs(1_800),
+            },
+            ..Self::event_hubs()
+        }
+    }
+
     /// Reads a policy whose missing keys come from [`RetryPolicy::event_hubs`].
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod opened;
 mod output;
 mod provision;
 mod replay;
+mod simulate;
 mod verify;
 
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Serve an Event Hubs emulator on loopback for any client.
     Emulate(emulate::EmulateArgs),
+    /// Take a fleet of millions of simulated devices through an outage, a move and a year.
+    Simulate(simulate::SimulateArgs),
     /// Measure each stage and the whole on this machine.
     Bench(bench::BenchArgs),
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Emulate(args) => emulate::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Bench(args) => bench::run(args),
     };
     match outcome {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 const SLOTS: usize = 10;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     /// Which tenth of a window since the start this slot counts.
     tenth: u64,
@@ -15,6 +15,7 @@ struct Slot {
 }
 
 /// A count is forgotten between nine tenths of a window and a whole one after it was made.
+#[derive(Debug)]
 pub(super) struct Window {
     started_at: Instant,
     slot_ns: u128,

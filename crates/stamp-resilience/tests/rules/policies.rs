@@ -23,6 +23,7 @@ fn rule_11_the_named_policies_keep_the_rules() {
     RetryPolicy::event_hubs()
         .validate("resilience.eventhubs")
         .unwrap();
+    RetryPolicy::device_gateway().validate("gateway").unwrap();
 }
 
 #[test]

@@ -12,7 +12,8 @@ use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_placement::growth::{Growth, GrowthError, Percent, forecast};
 use stamp_placement::{Axis, Planner, Request, StampState};
 
-use super::world::{Balance, World, load_of};
+use super::catalogue::load_of;
+use super::world::{Balance, World};
 
 /// Months that are simulated.
 const MONTHS: u32 = 12;
@@ -192,11 +193,7 @@ fn welcome(world: &mut World, draws: &mut StdRng) -> (u64, u64) {
         .map(|t| t.expected[Axis::Devices])
         .sum();
     let geographies = world.geographies();
-    let active = world
-        .stamps
-        .iter()
-        .filter(|s| s.state != StampState::Closed)
-        .count() as u64;
+    let stamps = world.stamps.len() as u64;
     let mut new: Vec<TenantId> = Vec::new();
     for geography in geographies {
         let there = world
@@ -204,7 +201,7 @@ fn welcome(world: &mut World, draws: &mut StdRng) -> (u64, u64) {
             .iter()
             .filter(|s| s.geography == geography)
             .count() as u64;
-        let devices = all * NEW_PERCENT / 100 * there / active;
+        let devices = all * NEW_PERCENT / 100 * there / stamps;
         new.extend(world.add_tenants(&geography, devices, draws));
     }
     let refused = world.place(&new);

@@ -4,10 +4,13 @@
 //! Nothing here opens a socket or waits: time is counted. docs/fleet-simulation.md says what is simulated and
 //! what is not.
 
+mod catalogue;
 mod gate;
 mod gateway;
 mod growth;
 mod outage;
+mod panels;
+mod plan;
 mod plot;
 mod queue;
 mod region;

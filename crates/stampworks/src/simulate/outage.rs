@@ -81,7 +81,11 @@ pub(super) fn run(
     strategy: Strategy,
     series: &mut Vec<u32>,
 ) -> Outcome {
-    let mut run = Run::new(*hub, outage.as_secs(), strategy);
+    let mut hub = *hub;
+    if strategy != Strategy::Shipped {
+        hub.behind_gateways = 0;
+    }
+    let mut run = Run::new(hub, outage.as_secs(), strategy);
     run.lose_all();
     let devices = u64::from(hub.devices);
     let (mut now_s, mut most_s) = (0, None);
@@ -110,8 +114,8 @@ pub(super) fn run(
 impl Run {
     fn new(hub: Hub, outage_s: u64, strategy: Strategy) -> Self {
         let pauses = strategy.pauses(&hub.reconnect);
-        let shared = strategy == Strategy::Shipped && hub.behind_gateways > 0;
-        let gateways = shared.then(|| Gateways::new(hub.behind_gateways, hub.reconnect));
+        let gateways =
+            (hub.behind_gateways > 0).then(|| Gateways::new(hub.behind_gateways, hub.reconnect));
         let longest_s = gateways.as_ref().map_or(0, Gateways::longest_s);
         let longest_s = longest_s.max(pauses.longest_s()) + HUB_RETRY_AFTER.as_secs();
         Self {
@@ -165,8 +169,7 @@ impl Run {
 
     /// The turn of a device that acts alone: how long it waits then, `None` when it is connected.
     fn alone(&mut self, device: u32, now_s: u64) -> Option<Duration> {
-        let behind = device >= self.hub.devices - self.hub.behind_gateways;
-        match self.attempt(usize::from(behind), now_s) {
+        match self.attempt(0, now_s) {
             Answer::Connected => None,
             Answer::Failed(retry_after) => {
                 let tries = &mut self.tries[device as usize];

@@ -63,9 +63,10 @@ pub(super) struct OutageRow {
     pub(super) operations: u64,
     pub(super) attempts: u64,
     pub(super) amplification: f64,
-    /// Of the devices that act alone, and of those behind gateways.
-    pub(super) amplification_alone: f64,
-    pub(super) amplification_gateways: f64,
+    /// Of the devices that act alone, and of those behind gateways, where there are any. The naive
+    /// policies know no gateways.
+    pub(super) amplification_alone: Option<f64>,
+    pub(super) amplification_gateways: Option<f64>,
     pub(super) throttled: u64,
     pub(super) peak_per_second: u64,
     /// Of the hub that was asked for most.
@@ -80,8 +81,8 @@ pub(super) struct OutageRow {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct LengthRow {
     pub(super) outage_s: u64,
-    pub(super) amplification_alone: f64,
-    pub(super) amplification_gateways: f64,
+    pub(super) amplification_alone: Option<f64>,
+    pub(super) amplification_gateways: Option<f64>,
     pub(super) recovered_all_s: u64,
 }
 
@@ -142,12 +143,9 @@ pub(super) struct Promise {
     pub(super) kept: bool,
 }
 
-/// Attempts for each operation; 1 where there was none to do.
-pub(super) fn amplification(attempts: u64, operations: u64) -> f64 {
-    if operations == 0 {
-        return 1.0;
-    }
-    attempts as f64 / operations as f64
+/// Attempts for each operation; `None` where there was none to do.
+pub(super) fn amplification(attempts: u64, operations: u64) -> Option<f64> {
+    (operations > 0).then(|| attempts as f64 / operations as f64)
 }
 
 impl Report {
@@ -165,8 +163,11 @@ impl Report {
             let (alone, gateways) = (row.amplification_alone, row.amplification_gateways);
             let at_most =
                 format!("at most {AMPLIFICATION_MAX} attempts a reconnect after the outage");
-            promise(format!("{at_most}, devices alone"), fine(alone));
-            promise(format!("{at_most}, behind gateways"), fine(gateways));
+            promise(format!("{at_most}, devices alone"), alone.is_none_or(fine));
+            promise(
+                format!("{at_most}, behind gateways"),
+                gateways.is_none_or(fine),
+            );
             let peak = row.peak_per_second <= row.limit_per_second;
             promise(
                 "no hub is asked for more connections a second than it takes".into(),

@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
+use stamp_placement::StampState;
 use stamp_placement::growth::GrowthError;
 use stamp_placement::sku::DPS_PER_MINUTE;
-use stamp_placement::{Axis, StampState};
 use stamp_resilience::Reconnect;
 
-use super::growth::{self, Month};
+use super::catalogue::{TIER, units};
+use super::growth;
 use super::outage::{self, Hub};
-use super::plot::{Line, Panel, svg};
-use super::region::{self, Arrivals, Leaving, Pace, Plan, STEPS};
+use super::panels::{growth_panel, line, outage_panel, region_panel};
+use super::plan::{self, Plan};
+use super::plot::{Line, svg};
+use super::region::{self, Arrivals, Leaving, Pace, STEPS};
 use super::report::{
     FleetPart, LengthRow, OutagePart, OutageRow, RegionPart, RegionRow, Report, StepRow,
     amplification,
 };
 use super::strategy::Strategy;
-use super::world::{TIER, World, units};
+use super::world::World;
 
 /// Share of a hub's limit on new connections that the devices' first reconnects use.
 const LOAD: f64 = 0.5;
@@ -48,12 +51,12 @@ pub(super) fn simulate(settings: &Settings, tell: impl Fn(&str)) -> Result<Simul
     tell("outage of every hub");
     let (outage, outage_lines) = outage_part(settings, &world, &mut state_bytes);
     tell("move of a region");
-    let plan = region::plan(&world);
+    let plan = plan::plan(&world);
     let (region, region_lines) = region_part(settings, &world, &plan, &mut state_bytes);
     tell("a year of growth");
     let growth = growth::run(world.clone(), settings.seed)?;
     let panels = [
-        outage_panel(&world, outage_lines),
+        outage_panel(&world, limit(&world), outage_lines),
         region_panel(region_lines),
         growth_panel(&growth),
     ];
@@ -178,7 +181,7 @@ fn outage_row(strategy: Strategy, sum: &outage::Outcome, limit_per_second: u64) 
         strategy,
         operations,
         attempts,
-        amplification: amplification(attempts, operations),
+        amplification: amplification(attempts, operations).unwrap_or(1.0),
         amplification_alone: amplification(sum.attempts[0], sum.operations[0]),
         amplification_gateways: amplification(sum.attempts[1], sum.operations[1]),
         throttled: sum.throttled,
@@ -281,7 +284,7 @@ fn region_row(
         step,
         operations: sum.devices,
         attempts,
-        amplification: amplification(attempts, sum.devices),
+        amplification: amplification(attempts, sum.devices).unwrap_or(1.0),
     };
     let steps: Vec<StepRow> = STEPS.into_iter().zip(sum.attempts).map(step).collect();
     let ratios = steps.iter().map(|step| step.amplification);
@@ -300,68 +303,4 @@ fn region_row(
         took_s: sum.took_s,
         missing: sum.missing,
     }
-}
-
-fn line(strategy: Strategy, series: &[u32], step: f64) -> Line {
-    Line {
-        name: strategy.name().to_owned(),
-        values: series.iter().map(|&count| f64::from(count)).collect(),
-        step,
-    }
-}
-
-fn outage_panel(world: &World, lines: Vec<Line>) -> Panel {
-    let devices = world
-        .stamps
-        .first()
-        .map_or(0, |stamp| world.devices_on(&stamp.id));
-    Panel {
-        title: format!("Outage of a hub with {devices} devices"),
-        x_label: "minutes since the outage began".into(),
-        y_label: "attempts to connect a second".into(),
-        logarithmic: true,
-        lines,
-        limit: Some(("limit of the hub".into(), limit(world) as f64)),
-    }
-}
-
-fn region_panel(lines: Vec<Line>) -> Panel {
-    Panel {
-        title: "Move of a stamp's devices".into(),
-        x_label: "hours since the move began".into(),
-        y_label: "registrations asked of DPS a minute".into(),
-        logarithmic: true,
-        lines,
-        limit: Some(("limit of DPS".into(), DPS_PER_MINUTE as f64)),
-    }
-}
-
-fn growth_panel(months: &[Month]) -> Panel {
-    let fill = |name: &str, of: fn(&Month) -> f64| Line {
-        name: name.to_owned(),
-        values: months.iter().map(|month| of(month) * 100.0).collect(),
-        step: 1.0,
-    };
-    Panel {
-        title: "A year of growth".into(),
-        x_label: "months after the first".into(),
-        y_label: "fill of stamps in percent".into(),
-        logarithmic: false,
-        lines: vec![
-            fill("fullest stamp", |month| month.balance.most),
-            fill("mean", |month| month.balance.mean),
-            fill("least full stamp", |month| month.balance.least),
-        ],
-        limit: Some(("hard limit".into(), 100.0)),
-    }
-}
-
-/// Devices of a world, recounted.
-#[cfg(test)]
-pub(super) fn devices_of(world: &World) -> u64 {
-    world
-        .tenants
-        .values()
-        .map(|t| t.expected[Axis::Devices])
-        .sum()
 }

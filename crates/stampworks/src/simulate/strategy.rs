@@ -8,6 +8,8 @@ use stamp_resilience::pieces::Span;
 
 /// Interval of [`Strategy::Regular`]. That of the published Python device client.
 const REGULAR: Duration = Duration::from_secs(10);
+/// A naive device makes its first attempt when it notices the loss: within that time, by chance.
+const NOTICED: Duration = Duration::from_secs(10);
 /// Longest pause of the other naive ways.
 const NAIVE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Failures beyond which no way changes its pause.
@@ -44,7 +46,7 @@ impl Strategy {
     pub(super) fn pauses(self, reconnect: &Reconnect) -> Pauses {
         let first = match self {
             Self::Shipped => reconnect.first(),
-            Self::Regular | Self::Doubling | Self::Jittered => Span::up_to(Duration::ZERO),
+            Self::Regular | Self::Doubling | Self::Jittered => Span::up_to(NOTICED),
         };
         let after = std::array::from_fn(|index| self.after(reconnect, index as u32 + 1));
         let hints = self == Self::Shipped;

@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::Parser;
 use quick_xml::Reader;
 use quick_xml::events::Event;
+use stamp_placement::Axis;
 
-use super::scenarios::{Simulated, devices_of};
+use super::scenarios::Simulated;
 use super::strategy::Strategy;
 use super::world::World;
 use super::*;
@@ -58,10 +59,10 @@ fn every_naive_policy_needs_more_attempts_than_the_shipped_one() {
             .map(|row| row.amplification)
             .sum::<f64>()
     };
-    let registration = |strategy| {
+    let worst_step = |strategy| {
         let rows = report.region.strategies.iter();
         rows.filter(|row| row.strategy == strategy)
-            .map(|row| row.steps[1].amplification)
+            .map(|row| row.amplification)
             .sum::<f64>()
     };
     for strategy in Strategy::ALL.into_iter().skip(1) {
@@ -70,14 +71,14 @@ fn every_naive_policy_needs_more_attempts_than_the_shipped_one() {
             "{strategy:?}"
         );
         assert!(
-            registration(strategy) > 1.5 * registration(Strategy::Shipped),
+            worst_step(strategy) > 1.5 * worst_step(Strategy::Shipped),
             "{strategy:?}"
         );
     }
     let row = &report.outage.strategies[1];
     assert_eq!(row.strategy, Strategy::Regular);
-    assert!(row.peak_per_second > 10 * row.limit_per_second);
-    assert!(row.throttled > 0);
+    assert!(row.peak_per_second > 2 * row.limit_per_second);
+    assert!(row.throttled > 0 && row.amplification_gateways.is_none());
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn an_outage_far_longer_than_was_planned_for_is_told_as_a_broken_promise() {
             .any(|promise| promise.ends_with("devices alone"))
     );
     let row = &report.outage.strategies[0];
-    assert!(row.amplification_alone > 1.5, "{row:?}");
+    assert!(row.amplification_alone > Some(1.5), "{row:?}");
     assert_eq!(row.missing, 0);
 }
 
@@ -132,7 +133,14 @@ fn the_fleet_that_is_made_up_has_exactly_the_devices_that_were_asked_for() {
     for (devices, stamps) in [(24_000, 6), (20_001, 7), (2_000, 2), (1_600_000, 2)] {
         let (world, refused) = World::new(devices, stamps, 5);
         assert_eq!(refused, 0);
-        assert_eq!(devices_of(&world), devices);
+        assert_eq!(
+            world
+                .tenants
+                .values()
+                .map(|t| t.expected[Axis::Devices])
+                .sum::<u64>(),
+            devices
+        );
         assert_eq!(world.breaches(), (0, 0));
         let on_stamps = world.stamps.iter().map(|stamp| world.devices_on(&stamp.id));
         assert_eq!(on_stamps.sum::<u64>(), devices);

@@ -52,8 +52,8 @@ impl Report {
                 row.strategy.name().to_owned(),
                 grouped(row.attempts),
                 ratio(row.amplification),
-                ratio(row.amplification_alone),
-                ratio(row.amplification_gateways),
+                share(row.amplification_alone),
+                share(row.amplification_gateways),
                 grouped(row.throttled),
                 format!(
                     "{} of {}",
@@ -82,8 +82,8 @@ impl Report {
         let rows = outage.lengths.iter().map(|row| {
             vec![
                 time(row.outage_s),
-                ratio(row.amplification_alone),
-                ratio(row.amplification_gateways),
+                share(row.amplification_alone),
+                share(row.amplification_gateways),
                 time(row.recovered_all_s),
             ]
         });
@@ -98,7 +98,7 @@ impl Report {
         let region = &self.region;
         heading(lines, "Move of a region");
         lines.push(format!(
-            "{}: {} stamps, {} tenants; {} stamps added beside it. Paced at {} devices a minute and \
+            "{}: stamps {}, tenants {}, stamps added beside it {}. Paced at {} devices a minute and \
              stamp (DPS takes {}), old hubs with {} units meanwhile. Fill of the stamps that are \
              left: {}.",
             region.region,
@@ -187,6 +187,11 @@ fn table(lines: &mut Vec<String>, columns: &[&str], rows: impl Iterator<Item = V
 
 fn ratio(ratio: f64) -> String {
     format!("{ratio:.3}")
+}
+
+/// A dash where there is nobody.
+fn share(of: Option<f64>) -> String {
+    of.map_or_else(|| "-".to_owned(), ratio)
 }
 
 fn filled(balance: Balance) -> String {

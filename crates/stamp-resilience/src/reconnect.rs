@@ -13,8 +13,9 @@ const SPREAD_PER_OUTAGE: u32 = 15;
 /// The random share of the pauses after a failed attempt. High: even when every device failed, their
 /// next attempts are spread over nearly the whole of [`Reconnect::spread`].
 const JITTER: f64 = 0.9;
-/// Pauses after failed attempts grow up to so many spreads.
-const SPREADS_MAX: u32 = 4;
+/// Pauses after failed attempts grow up to so many spreads. No more: a device whose own attempts failed
+/// by chance is to be back within hours.
+const SPREADS_MAX: u32 = 2;
 
 /// When the devices of one hub reconnect.
 ///
@@ -73,7 +74,7 @@ impl Reconnect {
     pub fn after(&self, failures: u32, retry_after: Option<Duration>) -> Span {
         let mut growing = Growing::new(self.spread, self.pause_max(), JITTER);
         let mut span = growing.next();
-        // Longest after two doublings; further ones change nothing.
+        // Longest after one doubling; further ones change nothing.
         for _ in 1..failures.min(SPREADS_MAX) {
             span = growing.next();
         }
@@ -99,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_to_four_spreads_and_are_never_below_a_tenth_of_one() {
+    fn pauses_double_to_two_spreads_and_are_never_below_a_tenth_of_one() {
         let reconnect = Reconnect::new(1, 100, 0.5, MINUTE);
         let most: Vec<u64> = (1..6)
             .map(|failures| reconnect.after(failures, None).most.as_secs() / 60)
             .collect();
-        assert_eq!(most, [15, 30, 60, 60, 60]);
+        assert_eq!(most, [15, 30, 30, 30, 30]);
         let least = reconnect.after(1, None).least;
         assert!(least >= Duration::from_secs(89) && least <= Duration::from_secs(91));
     }

@@ -173,7 +173,7 @@ mod tests {
         let mut jitter = Jitter::seeded(1, "test");
         let mut gateways = Gateways::new(1, reconnect);
         let burst = gateways.policy.budget.burst_max as usize;
-        let ordinary = |attempts: usize| (attempts < burst).then_some(1).unwrap_or(0);
+        let ordinary = |made: usize| u8::from(made < burst);
         for made in 0..burst + 3 {
             // An answer after each failure keeps the breaker closed.
             let ticket = gateways.admit(0, 1, 0, &mut jitter).unwrap();
@@ -182,6 +182,24 @@ mod tests {
             for _ in 0..2 {
                 gateways.answered(0, Ticket::Ordinary, 0);
             }
+        }
+    }
+
+    /// Why a device alone is simulated without them.
+    #[test]
+    fn neither_budget_nor_breaker_ever_holds_back_a_device_alone() {
+        let policy = RetryPolicy::iot_hub();
+        let reconnect = Reconnect::new(500_000, 360, 0.5, Duration::from_secs(300));
+        let mut jitter = Jitter::seeded(1, "test");
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(&policy, now);
+        let mut budget = Budget::new(&policy.budget, now);
+        budget.deposit(now);
+        for failures in 1..200 {
+            let (ticket, _) = breaker.admit(now, now + policy.attempt_timeout).unwrap();
+            breaker.record_failure(ticket, now, &mut jitter);
+            assert!(budget.withdraw(now).0, "after {failures}");
+            now += reconnect.after(failures, None).least;
         }
     }
 }

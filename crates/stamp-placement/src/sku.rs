@@ -18,8 +18,6 @@ pub const MESSAGE_BYTES_MAX: u64 = 256 << 10;
 /// Registrations a minute of one Device Provisioning Service, and, separately, its service
 /// operations.
 pub const DPS_PER_MINUTE: u64 = 1_000;
-/// Most registrations that one Device Provisioning Service keeps.
-pub const DPS_REGISTRATIONS_MAX: u64 = 1_000_000;
 /// Ingress of one throughput unit of Event Hubs, events a second.
 pub const THROUGHPUT_UNIT_EVENTS: u64 = 1_000;
 /// Ingress of one throughput unit of Event Hubs, bytes a second. The source says "1 MB"; the

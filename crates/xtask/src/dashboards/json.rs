@@ -7,6 +7,8 @@ use super::{Board, Kind, Panel, Subject};
 const SCHEMA_VERSION: u32 = 39;
 const COLUMNS: u32 = 24;
 const RUNBOOKS: &str = "https://github.com/stampworks/stampworks/blob/main/docs/operations";
+/// Devices that were sent away from a stamp.
+const MOVES: &str = "sum by (stamp) (increase(stamp_move_acts_total{stamp=~\"$stamp\",act=\"disable-source\",outcome=\"done\"}[1m])) > 0";
 /// A version that was not there two minutes before, as long as it is new.
 const DEPLOYS: &str = "group by (stamp, version) (stamp_build_info{stamp=~\"$stamp\"}) \
     unless group by (stamp, version) (stamp_build_info{stamp=~\"$stamp\"} offset 2m)";
@@ -37,12 +39,15 @@ pub(super) fn board(board: &Board) -> Value {
     })
 }
 
-/// Deploys, where the subject says which version it runs.
+/// Deploys and moves, where the subject is one that has them.
 fn annotations(board: &Board) -> Vec<Value> {
     match board.subject {
         Subject::Stamp | Subject::Tenant => {
             let text = "{{stamp}} runs {{version}}";
-            vec![annotation("Deploys", DEPLOYS, text, "blue")]
+            vec![
+                annotation("Deploys", DEPLOYS, text, "blue"),
+                annotation("Moves", MOVES, "devices leave {{stamp}}", "purple"),
+            ]
         }
         Subject::Provisioner => Vec::new(),
     }

@@ -1,4 +1,4 @@
-//! The provisioner: who asks, what is answered, and whether its database is there.
+//! The provisioner: who asks, what is answered, and whether its database is there; and moves of devices.
 
 use super::{Board, Subject, lines, row, stack, stat};
 
@@ -6,9 +6,9 @@ pub(super) fn board() -> Board {
     Board {
         uid: "stampworks-provisioning",
         title: "Stampworks / Provisioning",
-        description: "The webhook that DPS asks for a device's hub: how quickly it answers, whom it refuses, and its database.",
+        description: "The webhook that DPS asks for a device's hub, its database, and the moves of devices.",
         subject: Subject::Provisioner,
-        rows: vec![now(), requests(), database()],
+        rows: vec![now(), requests(), database(), moves()],
     }
 }
 
@@ -82,6 +82,52 @@ fn database() -> super::Row {
                 .runbook("provision-reserve"),
             lines("Written down afterwards", "short", "How many registrations an outage concerned.")
                 .query("{{stamp}}", r#"sum by (stamp) (increase(stamp_provision_reserve_written_total{stamp=~"$stamp"}[$__rate_interval]))"#),
+        ],
+    )
+}
+
+/// Of all stamps: here the variable chooses provisioners.
+fn moves() -> super::Row {
+    row(
+        "Moves of devices",
+        vec![
+            stack(
+                "Devices by stage",
+                "short",
+                "Everything ends in `erased` or `rolled-back`.",
+            )
+            .query("{{stage}}", "sum by (stage) (stamp_move_devices)")
+            .runbook("moving")
+            .width(12),
+            lines(
+                "Acts",
+                "ops",
+                "At DPS and the hubs. `refused` waits for a person.",
+            )
+            .query(
+                "{{act}} {{outcome}}",
+                "sum by (act, outcome) (rate(stamp_move_acts_total[$__rate_interval]))",
+            )
+            .runbook("moving")
+            .width(12),
+            lines(
+                "Late",
+                "short",
+                "Disabled at the source and not seen at the target for too long.",
+            )
+            .query("from {{stamp}}", "max by (stamp) (stamp_move_stragglers)")
+            .limits(1.0, 20.0)
+            .runbook("moving")
+            .width(12),
+            lines(
+                "Waiting for a person",
+                "short",
+                "Their last act was refused.",
+            )
+            .query("from {{stamp}}", "max by (stamp) (stamp_move_persons)")
+            .limits(1.0, 20.0)
+            .runbook("moving")
+            .width(12),
         ],
     )
 }

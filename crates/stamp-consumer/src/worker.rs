@@ -137,6 +137,8 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     tally: Tally,
     /// Cuts the retries of flushes when the time to drain is over.
     abandon: CancellationToken,
+    /// Ends the flush of the stamp's own lane alone.
+    abandon_overflow: CancellationToken,
     /// Ends what asks the tables of tenants that nothing waits for.
     recoveries: CancellationToken,
 }
@@ -169,6 +171,7 @@ impl<H: EventHub> PartitionWorker<H> {
             checkpointing: false,
             tally: Tally::default(),
             recoveries: abandon.child_token(),
+            abandon_overflow: abandon.child_token(),
             abandon,
             shared,
             partition,
@@ -350,7 +353,11 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn spawn_flush(&mut self, id: LaneId, sealed: Arc<crate::buffer::Sealed>) {
-        let (shared, abandon) = (self.shared.clone(), self.abandon.clone());
+        let abandon = match id {
+            LaneId::Tenant(_) => self.abandon.clone(),
+            LaneId::Stamp => self.abandon_overflow.clone(),
+        };
+        let shared = self.shared.clone();
         let from = (self.partition, self.start);
         self.tasks.spawn(async move {
             let flushed = shared.flush(id, &sealed, from, &abandon).await;
@@ -507,16 +514,6 @@ impl<H: EventHub> PartitionWorker<H> {
                 Ok(Reader::resting(&self.shared, partition, from, stop))
             }
         }
-    }
-
-    /// Leaves what is not committed to the next owner, who reads it again. Events that this one had
-    /// no room for would come into quarantine beside the rows that the next one makes of them.
-    async fn leave(&mut self) {
-        tracing::warn!(partition = %self.partition, "the partition is another owner's, what overflowed here is left to it");
-        self.recoveries.cancel();
-        self.abandon.cancel();
-        self.tasks.shutdown().await;
-        self.report();
     }
 
     /// Flushes and commits what is buffered, then checkpoints, within `drain-max`.

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use stamp_eventhubs::EventHub;
+use tokio::time::{Instant, timeout_at};
 
-use super::{LaneId, PartitionWorker};
+use super::{Done, LaneId, PartitionWorker};
 use crate::buffer::Lane;
 use crate::directory::TenantIndex;
 
@@ -34,6 +35,25 @@ impl<H: EventHub> PartitionWorker<H> {
     pub(super) fn has_overflow(&self) -> bool {
         let mut ranges = self.diverted.range.values();
         ranges.any(|&(_, last)| !self.quarantine_has(last))
+    }
+
+    /// Leaves what is not committed to the next owner, who reads it again. Events that this one had
+    /// no room for would come into quarantine beside the rows that the next one makes of them.
+    pub(super) async fn leave(&mut self) {
+        tracing::warn!(partition = %self.partition, "the partition is another owner's, what overflowed here is left to it");
+        let deadline = Instant::now() + self.shared.config.drain_max;
+        self.recoveries.cancel();
+        self.abandon_overflow.cancel();
+        // Flushes under way are ended as they are: readings that are in need their rollups, and the
+        // next owner may have looked already.
+        while let Ok(Some(joined)) = timeout_at(deadline, self.tasks.join_next()).await {
+            if let Ok(done @ Done::Flush(_, Ok(_))) = joined {
+                self.landed(done);
+            }
+        }
+        self.abandon.cancel();
+        self.tasks.shutdown().await;
+        self.report();
     }
 
     /// Whether a batch up to `sealed_last` that was just sealed must wait. Then the stamp's lane is

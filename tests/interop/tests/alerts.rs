@@ -78,6 +78,13 @@ fn the_rules_load_and_behave_as_their_tests_say() {
 }
 
 #[test]
+fn the_prometheus_of_the_laptop_has_a_configuration_that_loads() {
+    let compose = [root().join("deploy/compose/prometheus.yml")];
+
+    checked(&["check", "config", "--syntax-only"], &compose);
+}
+
+#[test]
 fn a_rule_names_only_metrics_and_labels_of_the_catalogue() {
     let (prometheus, rules) = rules();
     let vocabulary = Vocabulary::with_rules_of(&prometheus);

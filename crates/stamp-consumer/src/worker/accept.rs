@@ -256,6 +256,9 @@ impl<H: EventHub> PartitionWorker<H> {
                 reason: "retention",
             });
         }
+        if let (Some(&(first, _)), Some(&(_, last))) = (lost.first(), lost.last()) {
+            self.divert_all(first, last);
+        }
         self.position.sequence = last;
         self.next = Some(last + 1);
         match (self.shared.config.on_gap, lost.first(), lost.last()) {

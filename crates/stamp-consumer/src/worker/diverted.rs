@@ -1,9 +1,11 @@
-//! A tenant's mark waits for those of its events that go to quarantine.
+//! A tenant's mark waits for those of its events that go to quarantine, and for gaps.
 //!
 //! An event that found no room, or was over its tenant's quota, is in no table until quarantine has
 //! it. A mark above it in the tenant's tables would say that it is there: another owner, or the next
 //! start, would take it for written, and it would be lost. So a flush of the tenant waits until
-//! quarantine has what was diverted before it was sealed.
+//! quarantine has what was diverted before it was sealed. The same for a loss: another owner may have
+//! its events in hand, drops them once a mark is above them, and moves the checkpoint on. Then nobody
+//! would know of them but the row of `gaps`, so that must be there first.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,14 @@ impl<H: EventHub> PartitionWorker<H> {
         let range = self.diverted.range.entry(tenant);
         let range = range.or_insert((sequence, sequence));
         *range = (sequence.min(range.0), sequence.max(range.1));
+    }
+
+    /// Takes note of a loss, which may have been of any tenant's events.
+    pub(super) fn divert_all(&mut self, first: i64, last: i64) {
+        for tenant in 0..self.shared.tenants.len() {
+            self.divert(tenant, first);
+            self.divert(tenant, last);
+        }
     }
 
     /// Whether events of a tenant are on their way to quarantine and may not be there yet.

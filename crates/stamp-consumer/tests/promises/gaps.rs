@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stamp_consumer::{ConsumerError, WorkerError};
+use stamp_lake::faults::Fault;
 
-use crate::support::{Stamp, broken_while, hub, partition, reading};
+use crate::support::{Stamp, broken_while, hub, once, partition, reading};
 use crate::{P0, publish};
 
 /// Fault scenario 46.
@@ -52,6 +53,55 @@ async fn events_that_are_gone_before_a_first_one_comes_are_a_gap_too() {
     running.stop().await.unwrap();
 
     assert_eq!(stamp.gaps().await, [(10, 19)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenants_mark_does_not_pass_a_loss_that_is_not_recorded() {
+    let hub = hub(1);
+    let keys = "owner-level = -1\nbatch-events-max = 1000";
+    let (mut late, mut next) = (Stamp::new(&hub).with(keys), Stamp::new(&hub).with(keys));
+    let whole = late.lake.clone();
+    let refused = |path: &'static str, switch: &Arc<AtomicBool>| {
+        let switch = switch.clone();
+        whole.with_faults(move |request| {
+            if request.is_commit()
+                && request.path.starts_with(path)
+                && switch.load(Ordering::Acquire)
+            {
+                Fault::Refuse
+            } else {
+                Fault::None
+            }
+        })
+    };
+    let held = Arc::new(AtomicBool::new(false));
+    let shut = Arc::new(AtomicBool::new(true));
+    late.lake = refused("alpha/readings", &held);
+    next.lake = refused("_stamp/gaps", &shut);
+    // One owner has taken ten events and not written them; they are gone when the other one comes.
+    let a = late.start().await;
+    hub.append(partition(P0), reading("a-1", 1.0));
+    a.until_settled(0).await;
+    held.store(true, Ordering::Release);
+    for _ in 1..11 {
+        hub.append(partition(P0), reading("a-1", 1.0));
+    }
+    a.until_read(10).await;
+    hub.expire_before(partition(P0), 11);
+    let b = next.start().await;
+    for _ in 11..20 {
+        hub.append(partition(P0), reading("a-1", 1.0));
+    }
+    b.until_read(19).await;
+    let given_up = r#"stamp_commits_total{outcome="failed",stamp="s-1",table="gaps"}"#;
+    b.until(|_| next.metric(given_up) > 0.0).await;
+    b.kill().await;
+    held.store(false, Ordering::Release);
+    a.until_settled(19).await;
+    a.stop().await.unwrap();
+
+    assert_eq!(late.rows("alpha", "readings").await, once(0..20));
+    assert!(late.gaps().await.is_empty());
 }
 
 /// Fault scenario 46.

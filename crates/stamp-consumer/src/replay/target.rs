@@ -20,7 +20,7 @@ use super::kept::{Kept, Key, Outcome, partition};
 use super::pending::Decided;
 use super::{ReplayError, ReplaySource, at, store};
 use crate::CommitError;
-use crate::commit::{Committer, Encode, Job, Settled};
+use crate::commit::{Committed, Committer, Encode, Job, Settled};
 use crate::consumer::{Clock, TenantPlan};
 use crate::turns::Turns;
 
@@ -116,18 +116,38 @@ impl Target {
 
     /// Moves the marks of partitions to where the checkpoint says that everything is in some
     /// table. After it nobody can write an event below it but a replay: not an owner of before
-    /// that still has it in a buffer, and not a start that rolls forward what rollups lack.
+    /// that still has it in a buffer. Rollups that lack readings keep their mark: the next start makes
+    /// them from the table, without what a replay brought in.
     pub(super) async fn settle(
         &self,
         partitions: Vec<(AppId, i64)>,
         cancel: &CancellationToken,
     ) -> Result<(), ReplayError> {
         for (app, last) in partitions {
-            for table in [&self.to_rejected, &self.to_readings, &self.to_rollups] {
-                let nothing: Encode = Arc::new(|_| Ok(Vec::new()));
-                self.commit(table, app.clone(), last, nothing, cancel)
-                    .await?;
-            }
+            let nothing: Encode = Arc::new(|_| Ok(Vec::new()));
+            self.commit(
+                &self.to_rejected,
+                app.clone(),
+                last,
+                nothing.clone(),
+                cancel,
+            )
+            .await?;
+            let readings = self
+                .commit(
+                    &self.to_readings,
+                    app.clone(),
+                    last,
+                    nothing.clone(),
+                    cancel,
+                )
+                .await?;
+            let job = Job {
+                floor: readings.moved.unwrap_or(last),
+                unmarked: last,
+                ..Self::job(app, last, nothing)
+            };
+            self.commit_job(&self.to_rollups, job, cancel).await?;
         }
         Ok(())
     }
@@ -139,18 +159,30 @@ impl Target {
         last: i64,
         encode: Encode,
         cancel: &CancellationToken,
-    ) -> Result<u64, ReplayError> {
-        let job = Job {
+    ) -> Result<Committed, ReplayError> {
+        let job = Self::job(app, last, encode);
+        self.commit_job(table, job, cancel).await
+    }
+
+    fn job(app: AppId, last: i64, encode: Encode) -> Job {
+        Job {
             app,
             last,
             settled: Settled::Mark,
             floor: START,
             unmarked: START,
             encode,
-        };
+        }
+    }
+
+    async fn commit_job(
+        &self,
+        table: &Committer,
+        job: Job,
+        cancel: &CancellationToken,
+    ) -> Result<Committed, ReplayError> {
         let committed = table.commit(job, cancel).await;
-        let committed = committed.map_err(|cause| ReplayError::commit(&self.id, cause))?;
-        Ok(committed.rows)
+        committed.map_err(|cause| ReplayError::commit(&self.id, cause))
     }
 
     /// Gives each event of the page that is neither in the tables nor on its way the next number of

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use stamp_consumer::{ReplayOptions, ReplayProgress, ReplaySource};
-use stamp_lake::{EncodeOptions, RawKind, encode_raw};
-use stamp_model::{AppId, Mark, RawRow, StampId};
+use stamp_lake::{EncodeOptions, RawKind, encode_raw, encode_readings};
+use stamp_model::{AppId, Mark, RawRow, Readings, StampId, Values};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -58,6 +58,48 @@ async fn a_service_that_lost_its_checkpoint_does_not_read_a_returned_event_again
     let readings = world.rows("readings").await;
     assert_eq!(readings.len(), 12 + 2);
     assert!(readings.values().all(|&rows| rows == 1), "{readings:?}");
+    let [from_readings, from_rollups] = world.totals().await;
+    assert_eq!(from_rollups, from_readings);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readings_of_a_late_owner_are_rolled_up_after_a_replay_too() {
+    let world = World::settled().await;
+    // A flush without a reading leaves the marks where they are, so the replay moves them.
+    publish(&world.hub, EVENTS + 1..EVENTS + 2, NOW_US);
+    let running = world.consume(Rules::Before).await;
+    running.until_settled(EVENTS).await;
+    running.stop().await;
+    // An owner that was late wrote a reading below the checkpoint and was killed before its rollup.
+    let root = world.lake.tenant(&alpha());
+    let shape = Rules::Before.plans(&world.lake)[0].schema.shape().clone();
+    let table = root.readings(&shape);
+    let mut rows = Readings::new(&shape, partition(0));
+    rows.device.push(rows.devices.intern("a-1"));
+    rows.ts_us.push(NOW_US);
+    rows.enqueued_at_us.push(NOW_US);
+    rows.late.push(false);
+    rows.clock_suspect.push(false);
+    rows.sequence.push(6);
+    if let Values::F64(values) = &mut rows.columns[0].values {
+        values.push(3.0);
+    }
+    let files = encode_readings(&shape, &rows, &[0], &EncodeOptions::default()).unwrap();
+    let file = table.put(&files[0]).await.unwrap();
+    let app = AppId::new(
+        &StampId::parse("s-1").unwrap(),
+        &identity(CREATED_AT_MS),
+        partition(0),
+    );
+    let snapshot = table.load().await.unwrap();
+    let mark = Mark { app, sequence: 6 };
+    table.append(&snapshot, vec![file], &[mark]).await.unwrap();
+
+    assert_eq!(world.replay(ReplaySource::Rejected).await.returned, 6);
+    let running = world.consume(Rules::Before).await;
+    running.until_settled(EVENTS).await;
+    running.stop().await;
+
     let [from_readings, from_rollups] = world.totals().await;
     assert_eq!(from_rollups, from_readings);
 }

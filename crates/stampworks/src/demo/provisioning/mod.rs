@@ -134,12 +134,9 @@ fn check_catalogue(folder: &Folder) -> Result<(), Failure> {
 impl Cloud {
     fn start(folder: &Folder) -> Result<Self, Failure> {
         let root = folder.root();
-        let mut emulators = Process::start(
-            "emulators",
-            root,
-            &["emulate", "--config", "emulators.toml"],
-        )?;
-        let told = told(&mut emulators)?;
+        let arguments = ["emulate", "--config", "emulators.toml"];
+        let (mut emulators, lines) = Process::start_read("emulators", root, &arguments)?;
+        let told = told(&mut emulators, &lines)?;
         let connection_string = |kind: &str, name: &str| {
             let is = |line: &&[String; 3]| line[0] == kind && line[1] == name;
             told.iter().find(is).map(|line| line[2].clone())
@@ -189,8 +186,7 @@ impl Cloud {
 }
 
 /// How the emulators are reached: kind, name, connection string.
-fn told(emulators: &mut Process) -> Result<Vec<[String; 3]>, Failure> {
-    let lines = emulators.lines();
+fn told(emulators: &mut Process, lines: &Lines) -> Result<Vec<[String; 3]>, Failure> {
     let until = Instant::now() + STEP_MAX;
     let mut told: Vec<[String; 3]> = Vec::new();
     // The DPS's is the last line.
@@ -226,9 +222,7 @@ fn start_devices(
     output::note(&format!("$ python devices.py  # {} devices", devices.len()));
     let mut command = Command::new(python);
     command.args(["-u", "devices.py"]).arg(settings.to_string());
-    let mut script = Process::spawn("devices", folder.root(), command)?;
-    let lines = script.lines();
-    Ok((script, lines))
+    Process::spawn_read("devices", folder.root(), command)
 }
 
 fn start_move(folder: &Folder, devices: &[DemoDevice]) -> Result<(Process, Lines), Failure> {
@@ -238,7 +232,7 @@ fn start_move(folder: &Folder, devices: &[DemoDevice]) -> Result<(Process, Lines
         .collect();
     fs::write(folder.path("devices.txt"), list)
         .map_err(|cause| Failure::failed("the list of devices cannot be written", cause))?;
-    let mut mover = Process::start(
+    Process::start_read(
         "move",
         folder.root(),
         &[
@@ -260,9 +254,7 @@ fn start_move(folder: &Folder, devices: &[DemoDevice]) -> Result<(Process, Lines
             "--output",
             "json",
         ],
-    )?;
-    let lines = mover.lines();
-    Ok((mover, lines))
+    )
 }
 
 /// The mover's report. It ends with exit code 5 when that has differences.

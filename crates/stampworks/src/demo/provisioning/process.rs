@@ -15,6 +15,22 @@ use crate::output;
 /// Lines that wait to be read; whoever writes more waits.
 const LINES_MAX: usize = 10_000;
 
+/// Where the standard output of a process goes.
+enum Answers {
+    ToLog,
+    Read,
+}
+
+/// This program with arguments, which are shown.
+fn stampworks(arguments: &[&str]) -> Result<Command, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|cause| Failure::failed("this program cannot be found", cause))?;
+    output::note(&format!("$ stampworks {}", arguments.join(" ")));
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
+}
+
 /// A process that ends with this value.
 pub(super) struct Process {
     name: String,
@@ -23,25 +39,50 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `stampworks` with arguments, as a person would; its log goes to `logs/NAME.log`.
+    /// Starts `stampworks` with arguments, as a person would; all that it writes goes to
+    /// `logs/NAME.log`.
     pub(super) fn start(name: &str, folder: &Path, arguments: &[&str]) -> Result<Self, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|cause| Failure::failed("this program cannot be found", cause))?;
-        output::note(&format!("$ stampworks {}", arguments.join(" ")));
-        let mut command = Command::new(program);
-        command.args(arguments);
-        Self::spawn(name, folder, command)
+        Self::spawn(name, folder, stampworks(arguments)?, Answers::ToLog)
     }
 
-    /// Starts any command in `folder`.
-    pub(super) fn spawn(name: &str, folder: &Path, mut command: Command) -> Result<Self, Failure> {
+    /// As [`Self::start`], with lines that are read here.
+    pub(super) fn start_read(
+        name: &str,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Result<(Self, Lines), Failure> {
+        Self::spawn_read(name, folder, stampworks(arguments)?)
+    }
+
+    /// Starts any command in `folder`, with lines that are read here.
+    pub(super) fn spawn_read(
+        name: &str,
+        folder: &Path,
+        command: Command,
+    ) -> Result<(Self, Lines), Failure> {
+        let mut process = Self::spawn(name, folder, command, Answers::Read)?;
+        let lines = Lines::of(process.child.stdout.take());
+        Ok((process, lines))
+    }
+
+    fn spawn(
+        name: &str,
+        folder: &Path,
+        mut command: Command,
+        answers: Answers,
+    ) -> Result<Self, Failure> {
         let log = folder.join("logs").join(format!("{name}.log"));
         let cannot = |cause| Failure::failed(format!("{name} cannot be started"), cause);
         let file = File::create(&log).map_err(cannot)?;
+        let stdout = match answers {
+            // A pipe that nobody reads would hold the process up once it is full.
+            Answers::ToLog => file.try_clone().map_err(cannot)?.into(),
+            Answers::Read => Stdio::piped(),
+        };
         let child = command
             .current_dir(folder)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(file)
             .spawn();
         Ok(Self {
@@ -49,11 +90,6 @@ impl Process {
             child: child.map_err(cannot)?,
             log,
         })
-    }
-
-    /// What it writes to its standard output, line by line. Only once.
-    pub(super) fn lines(&mut self) -> Lines {
-        Lines::of(self.child.stdout.take())
     }
 
     /// Closes its standard input.

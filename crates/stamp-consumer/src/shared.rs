@@ -322,12 +322,16 @@ impl<H: EventHub> Shared<H> {
     }
 
     /// How far a partition is behind the hub, and how long its unsettled events are still there.
+    ///
+    /// `reach` is the hub's answer of `silent` ago. What came since is not known, so the worst is
+    /// assumed: an event that came right after the answer and was not read.
     pub(crate) fn report_lag(
         &self,
         partition: PartitionId,
         read: &Position,
         settled: &Position,
         reach: &PartitionProperties,
+        silent: Duration,
     ) {
         let now_us = (self.clock)();
         let age = |position: &Position| {
@@ -335,20 +339,12 @@ impl<H: EventHub> Shared<H> {
             Duration::from_micros(u64::try_from(now_us - at_us).unwrap_or(0))
         };
         let behind = u64::try_from(reach.last_sequence - read.sequence).unwrap_or(0);
-        let lag = if behind == 0 {
-            Duration::ZERO
-        } else {
-            age(read)
-        };
+        let lag = if behind == 0 { silent } else { age(read) };
         self.metrics.lag(partition, behind, lag);
         let all_settled = settled.sequence >= reach.last_sequence;
         let known = all_settled || settled.enqueued_at_us.is_some();
         if let Some(retention) = self.config.hub_retention.filter(|_| known) {
-            let oldest = if all_settled {
-                Duration::ZERO
-            } else {
-                age(settled)
-            };
+            let oldest = if all_settled { silent } else { age(settled) };
             self.metrics
                 .retention_headroom(partition, retention.saturating_sub(oldest));
         }

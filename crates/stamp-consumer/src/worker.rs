@@ -129,6 +129,8 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     /// Whether the hub is being asked how far the partition reaches, and when it was last.
     asking: bool,
     asked_at: Option<Instant>,
+    /// How far it reached by the hub's last answer, and when that came.
+    reach: Option<(PartitionProperties, Instant)>,
     /// Events that were pulled and not yet taken.
     carry: VecDeque<Event>,
     tasks: JoinSet<Done>,
@@ -157,6 +159,7 @@ impl<H: EventHub> PartitionWorker<H> {
             decoded: (0, 0),
             asking: false,
             asked_at: None,
+            reach: None,
             next: None,
             fresh_above: i64::MAX,
             start: stamp_model::START,
@@ -401,10 +404,9 @@ impl<H: EventHub> PartitionWorker<H> {
             Done::Reach(reach) => {
                 self.asking = false;
                 if let Some(reach) = reach {
-                    let settled = self.lowest();
-                    self.shared
-                        .report_lag(self.partition, &self.position, &settled, &reach);
+                    self.reach = Some((reach, Instant::now()));
                 }
+                self.report_lag();
             }
             Done::Checkpoint(position, written) => {
                 self.checkpointing = false;
@@ -435,6 +437,20 @@ impl<H: EventHub> PartitionWorker<H> {
             }
             Done::Reach(reach.ok())
         });
+    }
+
+    /// Also when the hub did not answer: then its last answer counts, and how old that is.
+    fn report_lag(&self) {
+        if let Some((reach, at)) = &self.reach {
+            let settled = self.lowest();
+            self.shared.report_lag(
+                self.partition,
+                &self.position,
+                &settled,
+                reach,
+                at.elapsed(),
+            );
+        }
     }
 
     /// How far a checkpoint may go: before the first row that is not committed.

@@ -393,6 +393,31 @@ async fn lag_and_what_is_left_of_the_retention_are_told() {
     assert!(stamp.metric(shapes) > 0.0, "{}", stamp.registry.text());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_does_not_say_how_far_it_reaches_makes_the_lag_grow_and_the_headroom_shrink() {
+    let hub = hub(1);
+    publish(&hub, 0..40);
+    let mut stamp = Stamp::new(&hub).with("hub-retention = \"1d\"");
+
+    let running = stamp.start().await;
+    let series = |name: &str| stamp.metric(&format!("{name}{{partition=\"0\",stamp=\"s-1\"}}"));
+    running
+        .until(|_| series("stamp_retention_headroom_seconds") > 86_399.0)
+        .await;
+    for _ in 0..1_000 {
+        hub.fail_next(
+            Operation::PartitionProperties(partition(P0)),
+            HubError::TimedOut {
+                doing: "asking how far a partition reaches".into(),
+            },
+        );
+    }
+    // Nothing new is read, and nobody knows whether there is something new.
+    running.until(|_| series("stamp_lag_seconds") > 100.0).await;
+    assert!(series("stamp_retention_headroom_seconds") < 86_301.0);
+    running.stop().await.unwrap();
+}
+
 /// Fault scenario 26.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_panics_the_decoder_is_a_rejected_row_and_the_others_go_on() {

@@ -318,7 +318,7 @@ pub(crate) const LAG_SECONDS: Definition = Definition {
     unit: Unit::Seconds,
     labels: &[PARTITION],
     help: "Age, by the hub's enqueued time, of the last event read; 0 when nothing is unread.",
-    reading: "How far behind the tables start.",
+    reading: "How far behind the tables start. While the hub does not say how far the partition reaches, the time since it last did: there may be unread events that nobody knows of.",
 };
 
 pub(crate) const OLDEST_UNFLUSHED_AGE: Definition = Definition {
@@ -363,7 +363,7 @@ pub(crate) const RETENTION_HEADROOM: Definition = Definition {
     unit: Unit::Seconds,
     labels: &[PARTITION],
     help: "How long until the hub drops the oldest event that is not yet safe in a table.",
-    reading: "The first number to look at in an outage: at 0 data is lost.",
+    reading: "The first number to look at in an outage: at 0 data is lost. While the hub does not answer, an event is assumed that came right after its last answer.",
 };
 
 pub(crate) const PARTITION_STATE: Definition = Definition {

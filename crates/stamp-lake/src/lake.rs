@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use object_store::path::Path;
@@ -215,6 +216,21 @@ impl Lake {
                 source: "the store overwrote an object it was told only to create".into(),
             }),
         }
+    }
+
+    /// When the last [`Self::probe`] wrote its object, by the store's own clock, to the second in
+    /// Azure. One request.
+    ///
+    /// Cancel safety: safe, it only reads.
+    ///
+    /// # Errors
+    /// [`LakeError::Missing`] before the first probe, else what the store said.
+    pub async fn probed_at(&self) -> Result<SystemTime, LakeError> {
+        let path = key(&self.shared.root, &[STAMP_FOLDER, "probe"]);
+        let found = self.shared.store.head(&path).await;
+        let found =
+            found.map_err(|error| Attempt::repeatable("read", &path).store_failed(error))?;
+        Ok(found.last_modified.into())
     }
 
     /// The tables of `tenant`. What it returns can write nowhere else

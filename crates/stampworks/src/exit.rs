@@ -30,6 +30,9 @@ pub(crate) enum Failure {
         #[source]
         cause: Box<dyn Error + Send + Sync>,
     },
+    /// The exit code of the gravest problem.
+    #[error("{problems} problems; what to do is said with each")]
+    Unwell { problems: usize, code: u8 },
     /// Exit code 5.
     #[error("verification found {0} differences")]
     Difference(u64),
@@ -58,6 +61,7 @@ impl Failure {
             Self::Failed { .. } => 1,
             Self::Config(_) | Self::Catalogue(_) => 3,
             Self::Auth { .. } => 4,
+            Self::Unwell { code, .. } => *code,
             Self::Difference(_) => 5,
         }
     }

@@ -7,6 +7,7 @@ mod bench;
 mod consume;
 mod demo;
 mod device;
+mod doctor;
 mod emulate;
 mod exit;
 mod fleet;
@@ -44,6 +45,8 @@ enum Command {
     Fleet(fleet::FleetArgs),
     /// Move devices from stamp to stamp, watch the move, and take it back.
     Device(Box<device::DeviceArgs>),
+    /// Try everything a stamp's service needs and say what to do where it fails.
+    Doctor(doctor::DoctorArgs),
     /// Recount a stamp's tables and say what does not add up.
     Verify(verify::VerifyArgs),
     /// Say where an event is, how far a partition is, what a table consists of.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Provision(args) => provision::run(args),
         Command::Fleet(args) => fleet::run(args),
         Command::Device(args) => device::run(*args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Replay(args) => replay::run(args),

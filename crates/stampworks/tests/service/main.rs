@@ -11,6 +11,7 @@ mod cli;
 mod clock;
 mod device;
 mod disk;
+mod doctor;
 mod emulate;
 mod fleet;
 mod inspect;

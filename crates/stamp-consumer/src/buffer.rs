@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stamp_model::{AppId, Event, GapRow, PartitionId, RawRow, Readings, START, Shape, Text};
+use stamp_telemetry::{LINKS_MAX, TraceContext};
 use tokio::time::Instant;
 
 use crate::memory::{Charge, MemoryAccount};
@@ -80,10 +81,23 @@ pub(crate) struct Active {
     pub since: Instant,
     /// The rows.
     pub rows: Rows,
+    /// Traces that messages in here belong to: the first [`LINKS_MAX`] different ones, and none when
+    /// no spans are made.
+    pub messages: Vec<TraceContext>,
     charge: Charge,
 }
 
 impl Active {
+    /// Notes the trace of an event, when it has one.
+    pub(crate) fn trace(&mut self, event: &Event) {
+        if self.messages.len() < LINKS_MAX
+            && let Some(context) = trace_of(event)
+            && !self.messages.contains(&context)
+        {
+            self.messages.push(context);
+        }
+    }
+
     /// Notes an event, which may be older than others in here when it was held.
     pub(crate) fn cover(&mut self, before: &Position, sequence: i64) {
         self.last = self.last.max(sequence);
@@ -111,6 +125,8 @@ pub(crate) struct Sealed {
     pub since: Instant,
     /// The rows.
     pub rows: Rows,
+    /// Traces that some of the messages belong to.
+    pub messages: Vec<TraceContext>,
     _charge: Charge,
 }
 
@@ -219,6 +235,7 @@ impl Lane {
             last: before.sequence,
             since: now,
             rows: rows(),
+            messages: Vec::new(),
             charge: Charge::none(account),
         })
     }
@@ -234,6 +251,7 @@ impl Lane {
             last,
             since,
             mut rows,
+            messages,
             mut charge,
         } = self.active.take()?;
         // Held events came after younger ones of other lanes.
@@ -249,6 +267,7 @@ impl Lane {
             last,
             since,
             rows,
+            messages,
             _charge: charge,
         });
         self.flying = Some(Flying {
@@ -285,6 +304,17 @@ impl Lane {
         let active = self.active.as_ref().map(|active| active.since);
         [held, flying, active].into_iter().flatten().min()
     }
+}
+
+/// The trace of a message: W3C's `traceparent`, as clients of OpenTelemetry set it, or the
+/// `Diagnostic-Id` of the Azure SDKs, which has the same form.
+fn trace_of(event: &Event) -> Option<TraceContext> {
+    let property = |name: &str| {
+        let mut all = event.properties.iter();
+        all.find(|(key, _)| &**key == name)
+    };
+    let (_, text) = property("traceparent").or_else(|| property("Diagnostic-Id"))?;
+    TraceContext::parse(text)
 }
 
 #[cfg(test)]

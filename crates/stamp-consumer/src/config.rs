@@ -234,6 +234,49 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// Filter such as `info,stamp_consumer=debug`. Default `info`.
     pub log_filter: String,
+    /// Sends a span of each flush to a collector. None are made without this section.
+    pub traces: Option<TracesConfig>,
+}
+
+/// Where spans go: OTLP over HTTP, as every collector takes it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TracesConfig {
+    /// The collector's URL for traces, such as `"http://127.0.0.1:4318/v1/traces"`.
+    pub endpoint: String,
+    /// Environment variable with headers of each request, such as an API key:
+    /// `name=value,name=value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers_env: Option<String>,
+    /// Which share of spans is kept, from 0 to 1. Default 1.
+    #[serde(default = "all_spans")]
+    pub sample_ratio: f64,
+}
+
+fn all_spans() -> f64 {
+    1.0
+}
+
+impl TracesConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let address = self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://");
+        if !address {
+            return Err(ConfigError::value(
+                "telemetry.traces.endpoint",
+                format!(
+                    "is {:?}; expected an address such as http://127.0.0.1:4318/v1/traces",
+                    self.endpoint
+                ),
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(ConfigError::value(
+                "telemetry.traces.sample-ratio",
+                format!("is {}; must be 0 to 1", self.sample_ratio),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Default for TelemetryConfig {
@@ -242,6 +285,7 @@ impl Default for TelemetryConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             log_format: LogFormat::Json,
             log_filter: "info".into(),
+            traces: None,
         }
     }
 }
@@ -335,6 +379,9 @@ impl ConsumerConfig {
             if let Some(quota) = &tenant.quota {
                 quota.check(tenant.id.as_str())?;
             }
+        }
+        if let Some(traces) = &self.telemetry.traces {
+            traces.check()?;
         }
         if let (Some(a), Some(b)) = (&self.tenancy.enrichment, &self.tenancy.claim_property)
             && a.eq_ignore_ascii_case(b)

@@ -9,7 +9,7 @@ use stamp_model::{PartitionId, TenantId};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
-use stamp_telemetry::Metrics;
+use stamp_telemetry::{Metrics, Traces};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ pub struct Parts<H> {
     pub tenants: Vec<TenantPlan>,
     /// Where counts go.
     pub metrics: Metrics,
+    /// Where spans of flushes go.
+    pub traces: Traces,
     /// Where the retry layer reports.
     pub observer: Arc<dyn Observer>,
     /// Seed of every pause.
@@ -273,6 +275,7 @@ impl<H: EventHub> Consumer<H> {
                 store_peer,
                 account: MemoryAccount::new(buffer_max),
                 metrics: parts.metrics,
+                traces: parts.traces,
                 progress: Progress::default(),
                 marks: OnceCell::new(),
                 clock: parts.clock,

@@ -36,6 +36,18 @@ pub(crate) struct Flushed {
     pub must_roll_forward: bool,
 }
 
+impl Flushed {
+    /// Rows that were written, by table.
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 4] {
+        [
+            ("readings", self.readings.rows),
+            ("rollups", self.rollups.rows),
+            ("raw", self.raw.rows),
+            ("gaps", self.gaps.rows),
+        ]
+    }
+}
+
 /// Where the rows of one lane go.
 pub(crate) enum Sink {
     /// A tenant's three tables.

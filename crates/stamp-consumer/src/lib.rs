@@ -33,6 +33,7 @@ pub use commit::CommitError;
 pub use config::{
     ConsumerConfig, GapPolicy, LogFormat, OwnershipConfig, QuotaConfig, ReadConfig,
     ResilienceConfig, RollupConfig, StartPolicy, TelemetryConfig, TenancyConfig, TenantConfig,
+    TracesConfig,
 };
 pub use consumer::{
     Clock, Consumer, ConsumerError, Parts, TenantPlan, check_directory, plan_tenants, wall_clock,

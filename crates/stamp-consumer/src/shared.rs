@@ -13,7 +13,7 @@ use stamp_model::{
 use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
-use stamp_telemetry::Metrics;
+use stamp_telemetry::{FlushAbout, FlushSpan, Metrics, Traces};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +107,7 @@ pub(crate) struct Shared<H> {
     pub(crate) store_peer: Peer,
     pub(crate) account: MemoryAccount,
     pub(crate) metrics: Metrics,
+    pub(crate) traces: Traces,
     pub(crate) progress: Progress,
     pub(crate) marks: OnceCell<Arc<Marks>>,
     pub(crate) clock: Clock,
@@ -161,6 +162,37 @@ impl<H: EventHub> Shared<H> {
     /// # Errors
     /// The first table's failure; what follows it was not touched by this call.
     pub(crate) async fn flush(
+        &self,
+        lane: LaneId,
+        sealed: &Arc<Sealed>,
+        (partition, start): (PartitionId, i64),
+        cancel: &CancellationToken,
+    ) -> Result<Flushed, FlushFailure> {
+        let span = self.span(lane, sealed, partition);
+        let flushed = self.write(lane, sealed, (partition, start), cancel).await;
+        match &flushed {
+            Ok(flushed) => span.committed(&flushed.rows()),
+            Err(failure) => span.failed(&crate::chain(failure).to_string()),
+        }
+        flushed
+    }
+
+    fn span(&self, lane: LaneId, sealed: &Sealed, partition: PartitionId) -> FlushSpan {
+        let tenant = match lane {
+            LaneId::Tenant(tenant) => self.tenants[tenant].id.as_str(),
+            LaneId::Stamp => "_stamp",
+        };
+        let about = FlushAbout {
+            partition,
+            tenant,
+            rows: sealed.rows.len(),
+            through: sealed.last,
+            waited: sealed.since.elapsed(),
+        };
+        self.traces.flush(&about, &sealed.messages)
+    }
+
+    async fn write(
         &self,
         lane: LaneId,
         sealed: &Arc<Sealed>,

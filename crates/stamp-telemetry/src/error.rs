@@ -34,6 +34,14 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Spans cannot be sent like this.
+    #[error("traces to {endpoint}: {why}")]
+    Traces {
+        /// As configured.
+        endpoint: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Logs were already set up in this process.
     #[error("logs are already set up in this process")]
     LogsInstalled(#[source] tracing_subscriber::util::TryInitError),

@@ -3,7 +3,7 @@
 //! [`catalogue`] is the one list of metrics: what is registered, documented in `docs/metrics.md`
 //! and checked comes from it. [`Metrics`], [`RetryMetrics`] and [`ProvisionMetrics`] are the typed handles that programs
 //! hold; a [`Registry`] is passed in, never global, so that two stamps in one process, or two
-//! tests, do not meet. [`serve`] answers probes and scrapes; [`logs::init`] writes to stderr.
+//! tests, do not meet. [`serve`] answers probes and scrapes; [`logs::init`] writes to stderr; [`Traces`] sends spans to a collector.
 //! [`scrape()`] reads the metrics of another process.
 //!
 //! This crate never retries, never decides anything about the data path, and never lets a device
@@ -21,6 +21,7 @@ mod registry;
 mod retry;
 mod scrape;
 mod server;
+mod traces;
 
 pub use error::TelemetryError;
 pub use health::{Condition, Health};
@@ -32,3 +33,4 @@ pub use registry::Registry;
 pub use retry::RetryMetrics;
 pub use scrape::{ADDRESSES_MAX, SCRAPE_BYTES_MAX, Sample, Scrape, ScrapeError, addresses, scrape};
 pub use server::{Served, serve};
+pub use traces::{FlushAbout, FlushSpan, LINKS_MAX, TraceConfig, TraceContext, TracedHub, Traces};

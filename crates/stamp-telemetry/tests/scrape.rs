@@ -12,7 +12,7 @@ use stamp_resilience::{BreakerState, GiveUpReason, Observer, Outcome, PauseCause
 use stamp_telemetry::catalogue::{Definition, all};
 use stamp_telemetry::{
     AnswerOrigin, CommitOutcome, Metrics, MoveMetrics, PartitionState, ProvisionMetrics,
-    ProvisionRoute, Registry, RetryMetrics, TelemetryError,
+    ProvisionRoute, Registry, RetryMetrics, TelemetryError, TraceConfig, TracedHub, Traces,
 };
 
 /// Series and their values, after every line was checked against the catalogue.
@@ -178,8 +178,9 @@ fn retry_events() -> [RetryEvent<'static>; 6] {
     ]
 }
 
-#[test]
-fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
+/// The runtime that sends spans is at hand.
+#[tokio::test]
+async fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     let (registry, metrics) = metrics();
     let retry = RetryMetrics::new(&registry, &stamp("eu-1")).unwrap();
 
@@ -188,6 +189,17 @@ fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     moves.devices([("planned", 3)].into_iter());
     moves.acted("point-enrolment", "done");
     everything_of_a_provisioner(&ProvisionMetrics::new(&registry, &stamp("eu-1")).unwrap());
+
+    let collector = TraceConfig {
+        endpoint: "http://127.0.0.1:1/v1/traces".into(),
+        headers: Vec::new(),
+        ratio: 1.0,
+    };
+    let hub = TracedHub {
+        hub: "telemetry".into(),
+        group: "$Default".into(),
+    };
+    Traces::to_collector(&collector, &registry, &stamp("eu-1"), hub).unwrap();
 
     let scrape = Scrape::of(&registry);
     for metric in all() {

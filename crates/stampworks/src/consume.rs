@@ -7,7 +7,9 @@ use clap::Args;
 use stamp_consumer::{Consumer, ConsumerConfig, LogFormat, Parts, plan_tenants};
 use stamp_eventhubs::AmqpHub;
 use stamp_lake::Lake;
-use stamp_telemetry::{Condition, Health, Metrics, Registry, RetryMetrics, logs, serve};
+use stamp_telemetry::{
+    Condition, Health, Metrics, Registry, RetryMetrics, TraceConfig, TracedHub, Traces, logs, serve,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +103,7 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
     let hub = AmqpHub::new(&config.hub).map_err(|cause| {
         stamp_consumer::ConfigError::value("hub", stamp_consumer::chain(&cause).to_string())
     })?;
+    let traces = traces(config, &registry)?;
     health.met(Condition::ConfigLoaded);
 
     let closed = CancellationToken::new();
@@ -125,18 +128,62 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
         lake,
         tenants,
         metrics,
+        traces: traces.clone(),
         observer: Arc::new(observer),
         seed,
         clock: stamp_consumer::wall_clock(),
     };
     let outcome = run_consumer(config, parts, &health, &stop).await;
     signalled.abort();
+    traces.shut_down().await;
     closed.cancel();
     served.stopped().await;
     if outcome.is_ok() {
         tracing::info!("stopped, everything that was read is committed or will be read again");
     }
     outcome
+}
+
+fn traces(config: &ConsumerConfig, registry: &Registry) -> Result<Traces, Failure> {
+    const KEY: &str = "telemetry.traces";
+    let Some(asked) = &config.telemetry.traces else {
+        return Ok(Traces::off());
+    };
+    let headers = match &asked.headers_env {
+        None => Vec::new(),
+        Some(name) => {
+            let key = || format!("{KEY}.headers-env");
+            let text = std::env::var(name).map_err(|_| {
+                stamp_consumer::ConfigError::value(key(), format!("{name} is not set"))
+            })?;
+            headers(&text).ok_or_else(|| {
+                let why = format!("{name} is not of the form name=value,name=value");
+                stamp_consumer::ConfigError::value(key(), why)
+            })?
+        }
+    };
+    let to = TraceConfig {
+        endpoint: asked.endpoint.clone(),
+        headers,
+        ratio: asked.sample_ratio,
+    };
+    let hub = TracedHub {
+        hub: config.hub.hub.clone().unwrap_or_default(),
+        group: config.hub.consumer_group.clone(),
+    };
+    Traces::to_collector(&to, registry, &config.stamp, hub).map_err(|cause| {
+        stamp_consumer::ConfigError::value(KEY, stamp_consumer::chain(&cause).to_string()).into()
+    })
+}
+
+/// `name=value,name=value`; a value is never part of an error.
+fn headers(text: &str) -> Option<Vec<(String, String)>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let named = !name.trim().is_empty();
+        named.then(|| (name.trim().to_owned(), value.trim().to_owned()))
+    };
+    text.split(',').map(pair).collect()
 }
 
 async fn run_consumer(

@@ -172,6 +172,9 @@ impl<H: EventHub> PartitionWorker<H> {
             Rows::new(Some(schema.shape()), partition)
         });
         active.cover(before, event.sequence);
+        if shared.traces.is_on() {
+            active.trace(event);
+        }
         let Some(readings) = &mut active.rows.readings else {
             return;
         };
@@ -215,7 +218,11 @@ impl<H: EventHub> PartitionWorker<H> {
     ) {
         self.tally.quarantined(known, reason);
         let row = quarantined(event, self.partition, reason, about.0, about.1);
+        let traced = self.shared.traces.is_on();
         let active = self.stamp_lane(before, event.sequence);
+        if traced {
+            active.trace(event);
+        }
         active.rows.push_raw(row);
     }
 

@@ -14,7 +14,7 @@ use stamp_lake::{Columns, Lake, StoreConfig};
 use stamp_model::{Event, HubIdentity, HubStamp, MessageSource, PartitionId, TenantId};
 use stamp_resilience::NoObserver;
 use stamp_schema::Schema;
-use stamp_telemetry::{Metrics, Registry};
+use stamp_telemetry::{Metrics, Registry, Traces};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -155,6 +155,7 @@ impl Stamp {
             lake: self.lake.clone(),
             tenants: tenants.collect(),
             metrics,
+            traces: Traces::off(),
             observer: Arc::new(NoObserver),
             seed: 7,
             clock: Arc::new(|| 1_795_521_600_000_000),

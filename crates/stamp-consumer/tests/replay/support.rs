@@ -15,7 +15,7 @@ use stamp_lake::{Lake, StoreConfig};
 use stamp_model::{Event, HubIdentity, HubStamp, MessageSource, PartitionId, TenantId};
 use stamp_resilience::NoObserver;
 use stamp_schema::Schema;
-use stamp_telemetry::{Metrics, Registry};
+use stamp_telemetry::{Metrics, Registry, Traces};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -166,6 +166,7 @@ impl World {
             lake: self.lake.clone(),
             tenants: rules.plans(&self.lake),
             metrics,
+            traces: Traces::off(),
             observer: Arc::new(NoObserver),
             seed: 7,
             clock: Arc::new(|| NOW_US),

@@ -38,6 +38,7 @@ pub(crate) const ALL: &[&Definition] = &[
     &OWNERSHIP_CLAIMS,
     &DECODED_BODIES,
     &INVARIANT_VIOLATIONS,
+    &TRACE_SPANS,
 ];
 
 pub(crate) const BUILD_INFO: Definition = Definition {
@@ -230,6 +231,18 @@ pub(crate) const FRESHNESS: Definition = Definition {
     labels: &[TENANT],
     help: "Time of each row of `readings` from the hub's enqueued time to its commit.",
     reading: "What a reader waits for. There is nothing to observe while nothing is committed: in an outage look at `stamp_lag_seconds` and `stamp_oldest_unflushed_age_seconds`.",
+};
+
+pub(crate) const TRACE_SPANS: Definition = Definition {
+    name: "stamp_trace_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: "`begun`; `sent`: the collector took it; `failed`: it did not, and is not asked again",
+    }],
+    help: "Spans of traces by outcome; only with `[telemetry.traces]`.",
+    reading: "Begun and neither sent nor failed: not kept by `sample-ratio`, waiting, or left out because the queue was full. Nothing else depends on it.",
 };
 
 pub(crate) const COMMITS: Definition = Definition {

@@ -13,7 +13,7 @@ use stamp_eventhubs::{AmqpConfig, AmqpHub, EventHub, PartitionSource, StartPosit
 use stamp_lake::Lake;
 use stamp_model::{BatchLimits, PartitionId};
 use stamp_resilience::NoObserver;
-use stamp_telemetry::{Metrics, Registry};
+use stamp_telemetry::{Metrics, Registry, Traces};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -192,6 +192,7 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
         lake,
         tenants,
         metrics,
+        traces: Traces::off(),
         observer: Arc::new(NoObserver),
         seed: 1,
         clock: stamp_consumer::wall_clock(),

@@ -9,7 +9,7 @@ use stamp_emulator::{EventHubsEmulator, Hub, HubConfig};
 use stamp_eventhubs::AmqpHub;
 use stamp_lake::Lake;
 use stamp_model::{PartitionId, TenantId};
-use stamp_telemetry::{Metrics, Registry, RetryMetrics};
+use stamp_telemetry::{Metrics, Registry, RetryMetrics, Traces};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,7 @@ impl DemoStamp {
             lake: lake.clone(),
             tenants,
             metrics,
+            traces: Traces::off(),
             observer: Arc::new(observer),
             seed: plan.seed,
             clock: stamp_consumer::wall_clock(),

@@ -16,7 +16,7 @@ use stamp_eventhubs::{AmqpHub, EventHub, HubError, PartitionSource, StartPositio
 use stamp_lake::Lake;
 use stamp_model::{BatchLimits, HubIdentity, PartitionId, TenantId};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
-use stamp_telemetry::{Metrics, Registry, RetryMetrics};
+use stamp_telemetry::{Metrics, Registry, RetryMetrics, Traces};
 use tokio_util::sync::CancellationToken;
 
 use super::diff::{Diff, Pair};
@@ -154,6 +154,7 @@ async fn replay(args: &HubArgs, cancel: &CancellationToken) -> Result<Report, Fa
             lake: opened.lake.shadow(&args.into),
             tenants: shadow_plans(&opened, &args.into),
             metrics,
+            traces: Traces::off(),
             observer,
             seed,
             clock: wall_clock(),

@@ -29,5 +29,6 @@ mod soak;
 mod stamp;
 mod stop;
 mod support;
+mod traces;
 mod verify;
 mod zombie;

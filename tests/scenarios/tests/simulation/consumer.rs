@@ -12,7 +12,7 @@ use stamp_lake::faults::Lie;
 use stamp_model::TenantId;
 use stamp_resilience::NoObserver;
 use stamp_schema::Schema;
-use stamp_telemetry::{Metrics, Registry};
+use stamp_telemetry::{Metrics, Registry, Traces};
 use tokio_util::sync::CancellationToken;
 
 use crate::actor::{Actor, Handle};
@@ -178,6 +178,7 @@ fn parts(
         tenants: tenants.collect(),
         lake,
         metrics: Metrics::new(registry, &config.stamp).unwrap(),
+        traces: Traces::off(),
         observer: Arc::new(NoObserver),
         seed,
         clock: Arc::new(|| 1_795_564_680_000_000),

@@ -1,13 +1,18 @@
-//! Logs of the service: on stderr only, one line an event.
+//! Logs of the service: on stderr only, one line an event, and a limit on each place that writes them.
+
+mod limit;
 
 use std::io;
+use std::time::Instant;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Format as Formatter, JsonFields};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::TelemetryError;
+use limit::Limited;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +29,14 @@ pub enum Format {
 /// `filter` is a level with exceptions by module, such as `info,stamp_consumer=debug`. The table
 /// library is silent unless the filter names `delta_kernel`.
 ///
+/// One place in the program may write 100 lines at once and 10 a second; the next line of that place
+/// is preceded by one that says how many were left out (`left_out`, and in `of` the place).
+///
 /// # Errors
 /// [`TelemetryError::Filter`] when the filter cannot be read, [`TelemetryError::LogsInstalled`]
 /// when the process has set up logs before.
 pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
-    subscriber(format, filter, io::stderr)?
+    subscriber(format, filter, io::stderr, Instant::now)?
         .try_init()
         .map_err(TelemetryError::LogsInstalled)
 }
@@ -38,6 +46,7 @@ fn subscriber<W>(
     format: Format,
     filter: &str,
     writer: W,
+    clock: fn() -> Instant,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -60,15 +69,28 @@ where
         // It would tell of a line that cannot be written by panicking on the same full disk.
         .log_internal_errors(false);
     Ok(match format {
-        Format::Json => Box::new(
-            builder
+        Format::Json => {
+            let lines = Formatter::default()
                 .json()
                 .flatten_event(true)
                 .with_current_span(true)
-                .with_span_list(false)
-                .finish(),
-        ),
-        Format::Text => Box::new(builder.with_ansi(false).finish()),
+                .with_span_list(false);
+            let builder = builder.fmt_fields(JsonFields::new());
+            Box::new(
+                builder
+                    .event_format(Limited::new(lines, format, clock))
+                    .finish(),
+            )
+        }
+        Format::Text => {
+            let lines = Formatter::default().with_ansi(false);
+            let builder = builder.with_ansi(false);
+            Box::new(
+                builder
+                    .event_format(Limited::new(lines, format, clock))
+                    .finish(),
+            )
+        }
     })
 }
 

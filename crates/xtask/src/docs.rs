@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{dashboards, faults, process, test};
+use crate::{dashboards, faults, logs, process, test};
 
 /// A document, and how its text is made.
 #[derive(Clone, Copy)]
@@ -32,6 +32,10 @@ const DOCUMENTS: &[Generated] = &[
     Generated {
         path: faults::PATH,
         made_by: MadeBy::Sources(faults::document),
+    },
+    Generated {
+        path: logs::PATH,
+        made_by: MadeBy::Sources(logs::document),
     },
 ];
 

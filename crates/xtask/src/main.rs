@@ -17,6 +17,7 @@ mod fuzz;
 mod interop;
 mod layers;
 mod lint;
+mod logs;
 mod process;
 mod sim;
 mod soak;

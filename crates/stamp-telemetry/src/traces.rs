@@ -1,7 +1,7 @@
 //! Traces of the service by OTLP over HTTP: one span a flush, linked to the traces of its messages.
 //!
 //! Off unless an endpoint is given. It never holds up or fails the data path: a finished span waits in
-//! a queue of [`QUEUE_MAX`], is left out when that is full, and is sent once, without retries
+//! a queue of 2,048, is left out when that is full, and is sent once, without retries
 //! (a lost span is worth less than a request to a collector that is down). It never takes payloads,
 //! device ids or secrets into a span.
 
@@ -29,13 +29,13 @@ use crate::catalogue::consumer as catalogue;
 use crate::{Registry, TelemetryError};
 
 /// Finished spans that wait to be sent.
-pub const QUEUE_MAX: usize = 2_048;
+const QUEUE_MAX: usize = 2_048;
 /// Spans in one request.
 const BATCH_MAX: usize = 256;
 /// How often what waits is sent.
 const SEND_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for the collector's answer, and for the last spans at the end.
-pub const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Traces of messages that one span is linked to; the OpenTelemetry specification's own default is 128,
 /// and a person looks at a few.
 pub const LINKS_MAX: usize = 32;
@@ -155,7 +155,7 @@ impl Traces {
         FlushSpan(self.0.as_ref().map(|on| on.flush(about, messages)))
     }
 
-    /// Sends what waits, for at most [`ANSWER_MAX`]. Spans after it are not sent.
+    /// Sends what waits, for at most five seconds. Spans after it are not sent.
     pub async fn shut_down(self) {
         let Some(on) = self.0 else {
             return;

@@ -30,5 +30,6 @@ mod stamp;
 mod stop;
 mod support;
 mod traces;
+mod tutorial;
 mod verify;
 mod zombie;

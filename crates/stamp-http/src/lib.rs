@@ -7,6 +7,7 @@
 mod error;
 mod message;
 mod server;
+mod taken;
 mod tls;
 
 pub use error::HttpError;

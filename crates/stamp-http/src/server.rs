@@ -1,6 +1,7 @@
 //! Connections and their limits.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,13 +17,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::{Handler, Refusal, Reply, Request};
+use crate::taken::Taken;
 use crate::{HttpError, Tls};
 
 /// Request line and headers together; a webhook call has below 1 KiB.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Longest wait for a connection that ends, when this process has no file left for another one.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What callers may take of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +38,12 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest time from the end of the headers to the answer.
     pub request_max: Duration,
-    /// Longest TLS handshake, and longest wait for the whole headers of the next request.
+    /// Longest TLS handshake, longest wait for the whole headers of the next request, and longest time
+    /// that a caller may take to receive what it is sent.
     pub idle_max: Duration,
+    /// Age of a connection from which on each answer is its last. A certificate is looked at when a
+    /// connection is made, so this is also how long one that is let in no more is still served.
+    pub age_max: Duration,
     /// Longest time that requests under way are still answered after the stop.
     pub drain_max: Duration,
 }
@@ -104,29 +113,46 @@ impl<H> Clone for Service<H> {
     }
 }
 
-async fn accept<H: Handler>(listener: TcpListener, service: Service<H>) {
+/// Where connections come from.
+trait Listen: Send + 'static {
+    fn next(&self) -> impl Future<Output = io::Result<TcpStream>> + Send;
+}
+
+impl Listen for TcpListener {
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+async fn accept<H: Handler>(listener: impl Listen, service: Service<H>) {
     let places = Arc::new(Semaphore::new(service.limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
         // A place first: when all are taken, the system's own queue holds the rest.
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
+            (listener.next().await, place)
         };
         tokio::select! {
             biased;
             () = service.shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             (accepted, place) = next => match (accepted, place) {
-                (Ok((stream, _)), Ok(place)) => {
+                (Ok(stream), Ok(place)) => {
                     connections.spawn(connection(stream, service.clone(), place));
                 }
-                // The caller is gone again, or this process has no file left: the next connection
-                // that ends gives one back.
                 (Err(error), _) => {
                     tracing::warn!(%error, "a connection was not accepted");
-                    if let Some(ended) = connections.join_next().await {
-                        report(ended);
+                    if is_of_the_caller(&error) {
+                        continue;
+                    }
+                    // This process has no file left, most likely: a connection that ends gives one
+                    // back. Others may hold files too, so not only that is waited for.
+                    let pause = tokio::time::timeout(ACCEPT_PAUSE_MAX, std::future::pending::<()>());
+                    tokio::select! {
+                        () = service.shutdown.cancelled() => break,
+                        Some(ended) = connections.join_next() => report(ended),
+                        _elapsed = pause => {}
                     }
                 }
                 // The semaphore is never closed.
@@ -141,6 +167,18 @@ async fn accept<H: Handler>(listener: TcpListener, service: Service<H>) {
         }
     };
     let _in_time = tokio::time::timeout(service.limits.drain_max, answered).await;
+}
+
+/// The caller was gone before it was accepted. Says nothing about the next one.
+fn is_of_the_caller(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    let kinds = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        Interrupted,
+    ];
+    kinds.contains(&error.kind())
 }
 
 fn report(ended: Result<(), JoinError>) {
@@ -178,7 +216,16 @@ async fn requests<H: Handler>(
     is_certified: bool,
     service: &Service<H>,
 ) {
-    let answer = service_fn(|request| answer(service, is_certified, request));
+    let aged = Instant::now() + service.limits.age_max;
+    let answer = service_fn(async |request| {
+        let mut answer = answer(service, is_certified, request).await;
+        if Instant::now() >= aged {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        Ok::<_, Infallible>(answer)
+    });
+    let stream = Taken::new(stream, service.limits.idle_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(service.limits.idle_max)
@@ -201,7 +248,7 @@ async fn answer<H: Handler>(
     service: &Service<H>,
     is_certified: bool,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+) -> hyper::Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let answer = async {
         match Limited::new(body, service.limits.body_bytes_max)
@@ -221,7 +268,7 @@ async fn answer<H: Handler>(
     };
     let reply = tokio::time::timeout(service.limits.request_max, answer).await;
     let reply = reply.unwrap_or_else(|_elapsed| service.handler.refuse(Refusal::TooSlow));
-    Ok(response(reply))
+    response(reply)
 }
 
 fn response(reply: Reply) -> hyper::Response<Full<Bytes>> {
@@ -239,3 +286,6 @@ fn response(reply: Reply) -> hyper::Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

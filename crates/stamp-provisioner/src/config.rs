@@ -21,6 +21,9 @@ use crate::reserve::Part;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most of a stamp that may be kept back.
 const SHARE_MAX: f64 = 0.5;
+/// Age of a connection from which on each answer is its last: a caller's certificate that is let in no
+/// more, and one replica that everybody is connected to, are a matter of minutes.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// Most provisioners that share the reserve.
 const REPLICAS_MAX: u32 = 64;
 
@@ -99,7 +102,8 @@ pub struct ServerConfig {
     /// Longest time for one request, 100 ms to 60 s. Default 5 s.
     #[serde(with = "humantime_serde")]
     pub request_max: Duration,
-    /// Longest silence of a connection, 100 ms to 10 min. Default 30 s.
+    /// Longest silence of a connection, and longest time that a caller may take to receive an answer:
+    /// 100 ms to 10 min. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub idle_max: Duration,
     /// How long a look-up may be kept by whoever asked, up to 1 h. Default 30 s.
@@ -323,6 +327,7 @@ impl ServerConfig {
             body_bytes_max: usize::try_from(self.body_max.as_u64()).unwrap_or(usize::MAX),
             request_max: self.request_max,
             idle_max: self.idle_max,
+            age_max: CONNECTION_AGE_MAX,
             drain_max: self.drain_max,
         }
     }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+/// Far more than anything takes.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 const ASK: &str = "GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
 
 fn post(length: usize, body: &str) -> String {
@@ -80,6 +82,52 @@ async fn a_silent_connection_is_closed_and_makes_room() {
         stream.read_to_end(&mut rest).await.unwrap();
         assert!(!String::from_utf8(rest).unwrap().contains(" 200 "));
     }
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_take_its_answer_is_cut_off_and_makes_room() {
+    let limits = Limits {
+        idle_max: Duration::from_millis(50),
+        ..LIMITS
+    };
+    let (served, _, _) = start(limits, None).await;
+    let mut held = Vec::new();
+    for _ in 0..LIMITS.connections_max {
+        let mut stream = connect(&served).await;
+        let ask = ASK.replace("GET /", "GET /large");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    let mut next = connect(&served).await;
+    let answered = tokio::time::timeout(WAIT_MAX, exchange(&mut next, ASK)).await;
+    let answer = answered.expect("there should be room for the next one");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for stream in &mut held {
+        let mut taken = Vec::new();
+        let _cut = stream.read_to_end(&mut taken).await;
+        assert!(taken.len() < LARGE, "all of it was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_reaches_a_caller_that_takes_it() {
+    let (served, _, _) = start(LIMITS, None).await;
+    let mut stream = connect(&served).await;
+    let answer = exchange(&mut stream, &ASK.replace("GET /", "GET /large")).await;
+    assert!(answer.len() > LARGE, "{}", answer.len());
+}
+
+#[tokio::test]
+async fn an_old_connection_gets_one_more_answer_that_says_so() {
+    let limits = Limits {
+        age_max: Duration::ZERO,
+        ..LIMITS
+    };
+    let (served, _, _) = start(limits, None).await;
+    let kept = ASK.replace("connection: close\r\n", "");
+    let answer = exchange(&mut connect(&served).await, &kept).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -20,10 +20,14 @@ pub(crate) const LIMITS: Limits = Limits {
     body_bytes_max: 1_000,
     request_max: Duration::from_secs(60),
     idle_max: Duration::from_secs(60),
+    age_max: Duration::from_secs(60),
     drain_max: Duration::from_secs(60),
 };
 
-/// Says what it got; `/wait` only once it is told to.
+/// More than the buffers between two sockets take.
+pub(crate) const LARGE: usize = 64 << 20;
+
+/// Says what it got; `/wait` only once it is told to, `/large` at length.
 pub(crate) struct Echo {
     pub(crate) waiting: Semaphore,
     pub(crate) told: Semaphore,
@@ -44,6 +48,9 @@ impl Handler for Echo {
         if request.path == "/wait" {
             self.waiting.add_permits(1);
             self.told.acquire().await.unwrap().forget();
+        }
+        if request.path == "/large" {
+            return Reply::new(200, vec![b'x'; LARGE]);
         }
         let body = format!(
             "{} {} {:?} {:?} {} {}",

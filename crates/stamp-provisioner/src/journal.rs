@@ -4,13 +4,15 @@
 //! was never answered, and is dropped.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use stamp_model::{DeviceId, StampId, TenantId};
 
-/// Largest journal that is read: some 500,000 devices.
+/// Largest journal that is read and written: some 500,000 devices.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
 /// A device that was given a place.
@@ -42,6 +44,9 @@ pub enum JournalError {
         #[source]
         cause: io::Error,
     },
+    /// Another process uses it: two would write over each other's lines.
+    #[error("journal {0} is used by another process; each needs one of its own")]
+    Busy(PathBuf),
     /// A line is not what this service writes. Nothing of the file was changed.
     #[error("journal {path}: line {line} is not a device that was given a place")]
     Line {
@@ -55,10 +60,14 @@ pub enum JournalError {
     },
 }
 
-/// The file. Only one process may use it.
+/// The file. Only one process may use it, which a lock sees to.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: File,
+    /// Where the whole lines end. What is behind it is cut off before anything is added.
+    end: u64,
+    /// Most that it may hold.
+    bytes_max: u64,
 }
 
 impl Journal {
@@ -71,6 +80,7 @@ impl Journal {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(path).map_err(failed)?;
+        lock(path, &file)?;
         let size = file.metadata().map_err(failed)?.len();
         if size > JOURNAL_BYTES_MAX {
             let cause = io::Error::other(format!("{size} bytes; at most {JOURNAL_BYTES_MAX}"));
@@ -78,37 +88,66 @@ impl Journal {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let given = lines(path, &text[..whole])?;
-        // A cut line goes, so that the next one does not continue it.
-        file.set_len(whole as u64).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok((Self { file }, given))
+        let end = text.rfind('\n').map_or(0, |end| end + 1);
+        let given = lines(path, &text[..end])?;
+        // Else a power cut may take the name, and with it the lines that are on the disk.
+        folder(path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
+        let journal = Self {
+            file,
+            end: end as u64,
+            bytes_max: JOURNAL_BYTES_MAX,
+        };
+        Ok((journal, given))
     }
 
     /// Adds one, on the disk when this returns. Blocks.
+    ///
+    /// # Errors
+    /// The device must be refused; what was written of its line does not count.
     pub(crate) fn add(&mut self, given: &Given) -> io::Result<()> {
-        let before = self.file.stream_position()?;
         let mut line = serde_json::to_string(given)?;
         line.push('\n');
-        let added = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.sync_data());
-        if added.is_err() {
-            // Half a line must not stay: the device is refused.
-            self.file.set_len(before)?;
-            self.file.seek(SeekFrom::Start(before))?;
+        let after = self.end + line.len() as u64;
+        if after > self.bytes_max {
+            let bytes_max = self.bytes_max;
+            return Err(io::Error::other(format!(
+                "is full: at most {bytes_max} bytes"
+            )));
         }
-        added
+        // Half a line of one that failed must not be continued.
+        self.file.set_len(self.end)?;
+        self.file.write_all_at(line.as_bytes(), self.end)?;
+        self.file.sync_data()?;
+        self.end = after;
+        Ok(())
     }
 
     /// Forgets everything: it is written down. Blocks.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
+        self.end = 0;
         self.file.sync_data()
     }
+}
+
+/// The kernel gives the lock back when the process ends, however it ends.
+fn lock(path: &Path, file: &File) -> Result<(), JournalError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => JournalError::Busy(path.to_owned()),
+        error => JournalError::File {
+            path: path.to_owned(),
+            cause: error.into(),
+        },
+    })
+}
+
+fn folder(path: &Path) -> io::Result<File> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))
 }
 
 fn lines(path: &Path, text: &str) -> Result<Vec<Given>, JournalError> {
@@ -149,16 +188,19 @@ mod tests {
         for device in ["a", "b"] {
             journal.add(&given(device)).unwrap();
         }
+        drop(journal);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole[..], b"{\"device\":\"c"].concat()).unwrap();
 
         let (mut journal, before) = Journal::open(&path).unwrap();
         assert_eq!(before, [given("a"), given("b")]);
         journal.add(&given("d")).unwrap();
+        drop(journal);
         let (mut journal, before) = Journal::open(&path).unwrap();
         assert_eq!(before, [given("a"), given("b"), given("d")]);
         journal.clear().unwrap();
         journal.add(&given("e")).unwrap();
+        drop(journal);
         assert_eq!(Journal::open(&path).unwrap().1, [given("e")]);
     }
 
@@ -168,6 +210,7 @@ mod tests {
         let path = folder.path().join("reserve.jsonl");
         let (mut journal, _) = Journal::open(&path).unwrap();
         journal.add(&given("a")).unwrap();
+        drop(journal);
         let good = std::fs::read_to_string(&path).unwrap();
         for bad in ["hello\n", "{}\n", &good.replace("\"a\"", "\"a/b\"")] {
             let text = format!("{good}{bad}{good}");
@@ -176,5 +219,49 @@ mod tests {
             assert!(error.to_string().contains("line 2"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_journal_that_another_process_uses_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserve.jsonl");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.add(&given("a")).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, JournalError::Busy(_)), "{error}");
+        journal.add(&given("b")).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&path).unwrap().1, [given("a"), given("b")]);
+    }
+
+    #[test]
+    fn a_line_that_failed_is_not_continued_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserve.jsonl");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.add(&given("a")).unwrap();
+        // What a full disk leaves when it does not take it back either.
+        let torn = "{\"device\":\"a-name-that-is-longer-than-the-next-line-".repeat(9);
+        journal
+            .file
+            .write_all_at(torn.as_bytes(), journal.end)
+            .unwrap();
+        journal.add(&given("b")).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&path).unwrap().1, [given("a"), given("b")]);
+    }
+
+    /// One that were longer could not be read by the next start.
+    #[test]
+    fn a_full_journal_takes_no_more_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserve.jsonl");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.add(&given("a")).unwrap();
+        journal.bytes_max = journal.end + 1;
+        let error = journal.add(&given("b")).unwrap_err();
+        assert!(error.to_string().contains("is full"), "{error}");
+        drop(journal);
+        assert_eq!(Journal::open(&path).unwrap().1, [given("a")]);
     }
 }

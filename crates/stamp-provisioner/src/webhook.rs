@@ -64,7 +64,14 @@ impl Registration {
         let named = individual.map(|individual| text(individual, "deviceId"));
         let device = match named.transpose()?.flatten() {
             Some(named) => device_id(named)?,
-            None => registered,
+            // Registration ids have no case, device ids do: in whatever spelling a device asks again,
+            // it is the one that DPS has already.
+            None => match text(context, "currentDeviceId")? {
+                Some(current) if current.eq_ignore_ascii_case(registered.as_str()) => {
+                    device_id(current)?
+                }
+                _ => registered,
+            },
         };
         let initial_twin = object(enrollment, "initialTwin")?;
         let tags = initial_twin

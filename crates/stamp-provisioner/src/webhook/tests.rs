@@ -46,6 +46,16 @@ fn both_published_spellings_say_the_same() {
     );
 }
 
+/// Else one device could take a place for each spelling of its name.
+#[test]
+fn a_device_that_asks_again_in_another_spelling_is_the_same_one() {
+    let mut body = call("currentIotHubHostName");
+    body["deviceRuntimeContext"]["registrationId"] = "PRESS-7".into();
+    assert_eq!(read(&body).unwrap().device.as_str(), "press-7");
+    body["deviceRuntimeContext"]["currentDeviceId"] = "press-8".into();
+    assert_eq!(read(&body).unwrap().device.as_str(), "PRESS-7");
+}
+
 #[test]
 fn the_answer_names_the_hub_as_dps_does_and_adds_two_tags_to_the_twin() {
     let registration = read(&call("currentIotHubHostName")).unwrap();

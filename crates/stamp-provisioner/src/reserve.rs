@@ -79,6 +79,8 @@ pub(crate) struct Reserve {
     part: Part,
     allowed: BTreeMap<StampId, Load>,
     given: BTreeMap<StampId, Load>,
+    /// Of what was given away: what is written down, and not in `allowed` yet.
+    written: BTreeMap<StampId, Load>,
 }
 
 impl Reserve {
@@ -88,6 +90,7 @@ impl Reserve {
             part,
             allowed: BTreeMap::new(),
             given: BTreeMap::new(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -95,14 +98,17 @@ impl Reserve {
         self.part
     }
 
-    /// Takes what is booked now. To be called only when nothing that was given away before was
-    /// written down since `booked` was read.
+    /// Takes what is booked now. To be called only when nothing was [`Reserve::written`] since `booked`
+    /// was read.
     pub(crate) fn sync(&mut self, fleet: &Fleet, booked: &Used) {
         let of = |stamp: &Stamp| {
             let booked = booked.get(&stamp.id).copied().unwrap_or_default();
             (stamp.id.clone(), self.part.allowed(stamp, booked))
         };
         self.allowed = fleet.stamps().iter().map(of).collect();
+        for (stamp, needs) in std::mem::take(&mut self.written) {
+            self.taken_back(&stamp, needs);
+        }
     }
 
     /// Gives away; the first axis without room when it may not.
@@ -126,8 +132,15 @@ impl Reserve {
         *given = given.plus(needs);
     }
 
-    /// Something that was given away is written down, or was taken back.
-    pub(crate) fn settled(&mut self, stamp: &StampId, needs: Load) {
+    /// Something that was given away is written down. It counts until the next [`Reserve::sync`], which
+    /// sees it in the database: were the database gone again before, it would be given away twice.
+    pub(crate) fn written(&mut self, stamp: &StampId, needs: Load) {
+        let written = self.written.entry(stamp.clone()).or_default();
+        *written = written.plus(needs);
+    }
+
+    /// Something was not given away after all.
+    pub(crate) fn taken_back(&mut self, stamp: &StampId, needs: Load) {
         if let Some(given) = self.given.get_mut(stamp) {
             *given = given.minus(needs);
         }

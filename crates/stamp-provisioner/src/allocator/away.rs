@@ -76,7 +76,7 @@ impl Allocator {
         if let Some(error) = failed {
             tracing::error!(error, "the reserve's journal cannot be written");
             ledger.pending.remove(&question.device);
-            self.state().reserve.settled(&stamp, decide::device_books());
+            self.state().reserve.taken_back(&stamp, decide::device_books());
             return Err(away(
                 "the database is away, and the reserve's journal too".into(),
             ));

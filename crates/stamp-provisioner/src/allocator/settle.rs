@@ -75,7 +75,7 @@ impl Allocator {
             self.ledger.lock().await.pending.remove(&device);
             self.state()
                 .reserve
-                .settled(&given.stamp, decide::device_books());
+                .written(&given.stamp, decide::device_books());
         }
         self.clear_journal().await;
         Ok(())

@@ -17,10 +17,6 @@ fn one() -> Load {
     Load::ZERO.with(Axis::Devices, 1)
 }
 
-fn devices(used: &Used, stamp: &StampId) -> u64 {
-    used.get(stamp).copied().unwrap_or_default()[Axis::Devices]
-}
-
 #[test]
 fn nothing_is_given_away_before_the_database_was_seen() {
     let fleet = fleet(100);
@@ -45,6 +41,31 @@ fn a_reserve_of_nothing_leaves_the_whole_stamp_to_the_database() {
     assert_eq!(reserve.give(&stamp.id, one()), Err(Axis::Devices));
 }
 
+/// A database that comes and goes: what is written down is not in what was seen of it.
+#[test]
+fn what_is_written_down_is_given_away_again_only_when_it_was_seen_in_the_database() {
+    let fleet = fleet(100);
+    let stamp = &fleet.stamps()[0];
+    let mut reserve = Reserve::new(Part::new(0.1, 2));
+    let booked = |count: u64| Used::from([(stamp.id.clone(), one().with(Axis::Devices, count))]);
+    reserve.sync(&fleet, &booked(90));
+    for _ in 0..5 {
+        reserve.give(&stamp.id, one()).unwrap();
+    }
+    for _ in 0..5 {
+        reserve.written(&stamp.id, one());
+    }
+    assert_eq!(reserve.give(&stamp.id, one()), Err(Axis::Devices));
+    // It took the stamp into the part that is kept back, so nothing is left.
+    reserve.sync(&fleet, &booked(95));
+    assert_eq!(reserve.give(&stamp.id, one()), Err(Axis::Devices));
+    reserve.sync(&fleet, &booked(89));
+    for _ in 0..5 {
+        reserve.give(&stamp.id, one()).unwrap();
+    }
+    assert_eq!(reserve.give(&stamp.id, one()), Err(Axis::Devices));
+}
+
 /// What a provisioner does next.
 #[derive(Debug, Clone)]
 enum Step {
@@ -52,7 +73,15 @@ enum Step {
     Book,
     /// Gives away without it.
     Give,
-    /// Writes everything down and takes what is booked.
+    /// Gives away, and the disk does not take it.
+    GiveInVain,
+    /// A device that was given a place asks again, and is booked for that.
+    BookGiven,
+    /// Writes one device down.
+    Write,
+    /// Looks what is booked.
+    Look,
+    /// Takes what it saw.
     Sync,
     /// Dies, and starts again with its journal.
     Restart,
@@ -64,10 +93,25 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Book),
         4 => Just(Step::Give),
+        1 => Just(Step::GiveInVain),
+        1 => Just(Step::BookGiven),
+        3 => Just(Step::Write),
+        2 => Just(Step::Look),
         2 => Just(Step::Sync),
         1 => Just(Step::Restart),
         1 => Just(Step::Release),
     ]
+}
+
+/// One provisioner.
+struct One {
+    reserve: Reserve,
+    /// Devices that are not written down; true for those that the database has.
+    pending: Vec<bool>,
+    /// Lines of the journal that are written down. It is emptied when all are.
+    lines: usize,
+    /// What it saw of the database and has not taken yet.
+    seen: Option<Used>,
 }
 
 proptest! {
@@ -81,42 +125,69 @@ proptest! {
         let fleet = fleet(hard);
         let stamp = &fleet.stamps()[0];
         let part = Part::new(share, replicas);
-        let mut all: Vec<Reserve> = (0..replicas).map(|_| Reserve::new(part)).collect();
-        let mut journals = vec![0_u64; all.len()];
-        let mut booked = Used::new();
+        let one_of = |_| One {
+            reserve: Reserve::new(part),
+            pending: Vec::new(),
+            lines: 0,
+            seen: None,
+        };
+        let mut all: Vec<One> = (0..replicas).map(one_of).collect();
+        let mut booked = 0;
         for (who, step) in steps {
             let who = who % all.len();
-            let now = devices(&booked, &stamp.id);
+            let One { reserve, pending, lines, seen } = &mut all[who];
             match step {
-                Step::Book if now < part.limits(stamp)[Axis::Devices] => {
-                    booked.insert(stamp.id.clone(), one().with(Axis::Devices, now + 1));
-                }
+                Step::Book if booked < part.limits(stamp)[Axis::Devices] => booked += 1,
                 Step::Book => {}
                 Step::Give => {
-                    if all[who].give(&stamp.id, one()).is_ok() {
-                        journals[who] += 1;
+                    if reserve.give(&stamp.id, one()).is_ok() {
+                        pending.push(false);
                     }
+                }
+                Step::GiveInVain => {
+                    if reserve.give(&stamp.id, one()).is_ok() {
+                        reserve.taken_back(&stamp.id, one());
+                    }
+                }
+                Step::BookGiven => {
+                    if let Some(given) = pending.iter_mut().find(|is_booked| !**is_booked) {
+                        *given = true;
+                        booked += 1;
+                    }
+                }
+                // One task writes and looks, one after the other.
+                Step::Write if seen.is_none() => {
+                    if let Some(is_booked) = pending.pop() {
+                        booked += u64::from(!is_booked);
+                        reserve.written(&stamp.id, one());
+                        *lines += 1;
+                    }
+                    if pending.is_empty() {
+                        *lines = 0;
+                    }
+                }
+                Step::Write => {}
+                Step::Look => {
+                    *seen = Some(Used::from([(stamp.id.clone(), one().with(Axis::Devices, booked))]));
                 }
                 Step::Sync => {
-                    let written = one().with(Axis::Devices, now + journals[who]);
-                    booked.insert(stamp.id.clone(), written);
-                    for _ in 0..std::mem::take(&mut journals[who]) {
-                        all[who].settled(&stamp.id, one());
+                    if let Some(seen) = seen.take() {
+                        reserve.sync(&fleet, &seen);
                     }
-                    all[who].sync(&fleet, &booked);
                 }
                 Step::Restart => {
-                    all[who] = Reserve::new(part);
-                    for _ in 0..journals[who] {
-                        all[who].was_given(&stamp.id, one());
+                    *reserve = Reserve::new(part);
+                    *seen = None;
+                    pending.extend(std::iter::repeat_n(true, std::mem::take(lines)));
+                    for _ in 0..pending.len() {
+                        reserve.was_given(&stamp.id, one());
                     }
                 }
-                Step::Release => {
-                    booked.insert(stamp.id.clone(), one().with(Axis::Devices, now.saturating_sub(1)));
-                }
+                Step::Release => booked = booked.saturating_sub(1),
             }
-            let given: u64 = journals.iter().sum();
-            prop_assert!(devices(&booked, &stamp.id) + given <= hard);
+            let of = |one: &One| one.pending.iter().filter(|is_booked| !**is_booked).count() as u64;
+            let given: u64 = all.iter().map(of).sum();
+            prop_assert!(booked + given <= hard, "{booked} and {given} of {hard}");
         }
     }
 }

@@ -99,10 +99,10 @@ impl Provisioner {
             clock: parts.clock,
             stop: closed.clone(),
         }));
-        while !allocator.settle().await {
-            if stop.is_cancelled() {
-                return Err(ProvisionError::Stopped);
-            }
+        while !settled(&allocator, stop)
+            .await
+            .ok_or(ProvisionError::Stopped)?
+        {
             peer.rest(stop).await;
         }
         let access = Arc::new(read.access);
@@ -158,7 +158,9 @@ impl Provisioner {
                 () = reload.notified() => self.read_again(true),
                 _ = ticks.tick() => {
                     self.read_again(false);
-                    let now = self.allocator.settle().await;
+                    let Some(now) = settled(&self.allocator, stop).await else {
+                        break;
+                    };
                     if now && !reached {
                         tracing::info!("the database of reservations is back");
                     }
@@ -202,6 +204,16 @@ impl Provisioner {
                 tracing::error!(error = chain(&error), "the certificates before stay in use");
             }
         }
+    }
+}
+
+/// [`Allocator::settle`], unless it is to stop: a long journal is not waited for. What was not written
+/// down is still in it, and what was is found in the database by the next start.
+async fn settled(allocator: &Allocator, stop: &CancellationToken) -> Option<bool> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        reached = allocator.settle() => Some(reached),
     }
 }
 

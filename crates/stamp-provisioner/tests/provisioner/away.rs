@@ -1,6 +1,12 @@
 //! The database goes away and comes back.
 
-use crate::support::{Hanging, Running, World, again, catalogue, production, registration};
+use std::fmt::Write as _;
+
+use stamp_provisioner::{ProvisionError, Provisioner};
+use stamp_telemetry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Hanging, Running, World, again, catalogue, parts, production, registration};
 
 const RESERVE: &str = "reserve = { share = 0.1, replicas = 2, journal = \"reserve.jsonl\" }\n";
 
@@ -179,4 +185,32 @@ async fn what_is_kept_back_is_left_when_the_stamp_is_full() {
         (409, "no-capacity".into())
     );
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_a_long_journal_and_loses_nothing_of_it() {
+    const LINES: u64 = 5_000;
+    let world = World::sqlite(&catalogue(&[production("eu-1", 100_000)], ""));
+    let mut journal = String::new();
+    for number in 0..LINES {
+        let rest = "\"tenant\":\"contoso\",\"stamp\":\"eu-1\",\"at_us\":1";
+        writeln!(journal, "{{\"device\":\"press-{number}\",{rest}}}").unwrap();
+    }
+    std::fs::write(world.path("reserve.jsonl"), &journal).unwrap();
+    let config = world.config(&world.database(), RESERVE);
+    let (stop, registry) = (CancellationToken::new(), Registry::new());
+    let starting = tokio::spawn({
+        let (parts, stop) = (parts(&config, &registry), stop.clone());
+        async move { Provisioner::start(config, parts, &stop).await.map(drop) }
+    });
+    let none = "stamp_provision_reserve_written_total{stamp=\"provisioner\"} 0\n";
+    while registry.text().contains(none) {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    let ended = starting.await.unwrap();
+    assert!(matches!(ended, Err(ProvisionError::Stopped)), "{ended:?}");
+    assert!(world.booked("eu-1").await < LINES);
+    let left = std::fs::read_to_string(world.path("reserve.jsonl")).unwrap();
+    assert!(left == journal, "the journal was changed");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,6 +164,10 @@ impl World {
 
     /// On a database of another address.
     pub(crate) async fn start_on(&self, database: ReservationsConfig, more: &str) -> Running {
+        Running::start(self.config(&database, more)).await
+    }
+
+    pub(crate) fn config(&self, database: &ReservationsConfig, more: &str) -> ProvisionConfig {
         let mut text = format!(
             "fleet = \"fleet.toml\"\nlisten = \"127.0.0.1:0\"\naccess.keys-file = \"keys\"\n\
              resilience.look-every = \"100ms\"\nreservations.url = {:?}\n",
@@ -175,7 +179,7 @@ impl World {
         text.push_str(more);
         let file = self.path(&format!("provision-{}.toml", more.len()));
         std::fs::write(&file, text).unwrap();
-        Running::start(&file).await
+        ProvisionConfig::load(&file).unwrap()
     }
 }
 
@@ -240,16 +244,19 @@ pub(crate) struct Running {
     task: JoinHandle<()>,
 }
 
+pub(crate) fn parts(config: &ProvisionConfig, registry: &Registry) -> ProvisionParts {
+    ProvisionParts {
+        metrics: ProvisionMetrics::new(registry, &config.name).unwrap(),
+        observer: Arc::new(NoObserver),
+        seed: 7,
+        clock: wall_clock(),
+    }
+}
+
 impl Running {
-    async fn start(config: &Path) -> Self {
-        let config = ProvisionConfig::load(config).unwrap();
+    async fn start(config: ProvisionConfig) -> Self {
         let registry = Registry::new();
-        let parts = ProvisionParts {
-            metrics: ProvisionMetrics::new(&registry, &config.name).unwrap(),
-            observer: Arc::new(NoObserver),
-            seed: 7,
-            clock: wall_clock(),
-        };
+        let parts = parts(&config, &registry);
         let (stop, reload) = (CancellationToken::new(), Arc::new(Notify::new()));
         let provisioner = Provisioner::start(config, parts, &stop).await.unwrap();
         let address = provisioner.address();

@@ -224,9 +224,14 @@ fn tenant<'s>(snapshot: &'s Snapshot, question: &Question) -> Result<&'s Tenant,
     tenant.ok_or_else(|| unknown_tenant(&question.tenant))
 }
 
-/// What a tenant is looked for room for: everything it is expected to need.
+/// What a tenant is looked for room for: everything it is expected to need, and the device that it
+/// comes with.
 fn tenant_needs(tenant: &Tenant) -> Load {
-    tenant.expected.with(Axis::Tenants, 1)
+    let devices = tenant.expected[Axis::Devices].max(1);
+    tenant
+        .expected
+        .with(Axis::Tenants, 1)
+        .with(Axis::Devices, devices)
 }
 
 /// What a tenant's own booking takes. Its devices are booked one by one when they come.

@@ -177,6 +177,25 @@ async fn a_device_moves_with_its_enrolment_and_takes_both_stamps_until_it_has_ar
     }
 }
 
+/// Else it would be at home on a stamp that takes none of its devices.
+#[tokio::test]
+async fn a_tenant_is_not_booked_where_its_first_device_has_no_room() {
+    let world = World::sqlite(&catalogue(
+        &[production("eu-1", 1), production("eu-2", 1)],
+        "",
+    ));
+    let running = world.start("").await;
+    let first = running.allocate(&registration("press-1", &["eu-1"])).await;
+    assert_eq!(first.stamp(), "eu-1");
+    let refused = running.allocate(&registration("oven-1", &["eu-1"])).await;
+    assert_eq!(refused.code(), "no-capacity");
+    assert_eq!(world.load("eu-1").await[Axis::Tenants], 1);
+    let both = ["eu-1", "eu-2"];
+    let placed = running.allocate(&registration("oven-1", &both)).await;
+    assert_eq!(placed.stamp(), "eu-2");
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_tenant_that_the_catalogue_takes_elsewhere_takes_its_devices_along() {
     let world = World::sqlite(&catalogue(&TWO, "stamps = [\"eu-1\"]"));

@@ -186,7 +186,12 @@ impl Allocator {
     ) -> Result<(StampId, AnswerOrigin), Stop> {
         let subject = Subject::Device(question.device.clone());
         let existing = self.get(&subject).await?;
-        let home = self.home(snapshot, question).await?;
+        let home = match (self.home(snapshot, question).await, &question.pinned) {
+            (Err(Stop::Refused(refused)), Some(pinned)) if decide::is_overruled(&refused) => {
+                pinned.clone()
+            }
+            (home, _) => home?,
+        };
         let current = existing.as_ref().map(|booking| booking.stamp.clone());
         let place = self
             .with_room(snapshot, |used| {

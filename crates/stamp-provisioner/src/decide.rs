@@ -84,6 +84,9 @@ pub(crate) struct Question {
     pub(crate) environment: Environment,
     /// Stamps of the hubs that it may be assigned to, never none.
     pub(crate) linked: Vec<StampId>,
+    /// The one stamp, when its enrolment names one hub and no other: the operator has decided, and
+    /// DPS takes nothing else.
+    pub(crate) pinned: Option<StampId>,
     /// The stamp of the hub that DPS assigned it to last.
     pub(crate) current: Option<StampId>,
 }
@@ -104,10 +107,18 @@ impl Question {
             return Err(Refused::new(Reason::NoLinkedStamp, message));
         }
         let current = registration.current_hub.as_deref();
+        let pinned = match registration.linked_hubs.as_slice() {
+            [_] => linked.first().and_then(|id| snapshot.fleet.stamp(id)),
+            _ => None,
+        };
         Ok(Self {
             device: registration.device.clone(),
-            environment: environment(snapshot, registration, tenant, &linked),
+            environment: match pinned {
+                Some(stamp) => stamp.environment,
+                None => environment(snapshot, registration, tenant, &linked),
+            },
             tenant: tenant.id.clone(),
+            pinned: pinned.map(|stamp| stamp.id.clone()),
             linked,
             current: current.and_then(|hub| snapshot.stamp_of_hub(hub)).cloned(),
         })
@@ -200,7 +211,16 @@ pub(crate) fn home(
     Ok(place)
 }
 
-/// Where a device goes whose tenant is on `home`.
+/// Whether an enrolment that names one hub overrules this refusal of a home there: where a tenant is
+/// or should be is not asked then. Residency, room and the tenant's state are.
+pub(crate) fn is_overruled(refused: &Refused) -> bool {
+    matches!(
+        refused.reason,
+        Reason::HomeNotLinked | Reason::NoneNamed | Reason::NoStampFits
+    )
+}
+
+/// Where a device goes whose tenant is on `home`: there, or where its enrolment pins it to.
 ///
 /// # Errors
 /// The refusal of the planner.
@@ -211,7 +231,16 @@ pub(crate) fn device(
     current: Option<&StampId>,
     home: &StampId,
 ) -> Result<Place, Refused> {
-    let tenant = tenant(snapshot, question)?;
+    let mut tenant = tenant(snapshot, question)?.clone();
+    let home = match &question.pinned {
+        // As if the catalogue named it: kind and ring are the operator's choice then.
+        Some(pinned) => {
+            tenant.placing = Placing::Stamps(vec![pinned.clone()]);
+            pinned
+        }
+        None => home,
+    };
+    let tenant = &tenant;
     let device = question.device.clone();
     let mut request = Request::device(tenant.id.clone(), device, Some(home.clone()));
     request.environment = Some(question.environment);

@@ -95,7 +95,7 @@ impl Allocator {
             let message = format!("{tenant} has no stamp yet, and only the database can say which");
             return Err(Refused::new(Reason::DatabaseAway, message));
         };
-        if !question.linked.contains(&home) {
+        if question.pinned.is_none() && !question.linked.contains(&home) {
             let message = format!(
                 "{} is on {home}, whose hub the enrolment does not link",
                 question.tenant

@@ -103,7 +103,12 @@ async fn a_refusal_has_a_status_and_a_stable_code() {
             409,
             "no-linked-stamp",
         ),
-        (registration("press-9", &["asia-1"]), 409, "home-not-linked"),
+        (registration("press-9", &["asia-1"]), 403, "residency"),
+        (
+            registration("press-9", &["asia-1", "elsewhere"]),
+            409,
+            "home-not-linked",
+        ),
         (registration("press-9", &["eu-1"]), 409, "no-capacity"),
     ] {
         let answer = running.allocate(&body).await;
@@ -175,6 +180,70 @@ async fn a_device_moves_with_its_enrolment_and_takes_both_stamps_until_it_has_ar
         assert_eq!(both().await, [0, 1]);
         running.stop().await;
     }
+}
+
+/// A move of the operator's: the enrolment names one hub, wherever the tenant is or should be.
+#[tokio::test]
+async fn the_only_hub_of_an_enrolment_is_answered_and_the_booking_follows() {
+    let stamps = [
+        production("eu-1", 10),
+        production("eu-2", 1),
+        StampOf {
+            geography: "asia",
+            ..production("asia-1", 9)
+        },
+    ];
+    for world in World::both(&catalogue(&stamps, "stamps = [\"eu-1\"]")) {
+        let running = world.start("").await;
+        let both = async || [world.booked("eu-1").await, world.booked("eu-2").await];
+        let all = ["eu-1", "eu-2"];
+        let first = running.allocate(&registration("press-1", &all)).await;
+        assert_eq!(first.stamp(), "eu-1");
+
+        let moved = running.allocate(&again("press-1", &["eu-2"], "eu-1")).await;
+        assert_eq!((moved.stamp(), moved.origin()), ("eu-2", "moved"));
+        assert_eq!(both().await, [1, 1]);
+        // The stamp is full with it, and it stays.
+        for _ in 0..2 {
+            let arrived = running.allocate(&again("press-1", &["eu-2"], "eu-2")).await;
+            assert_eq!((arrived.stamp(), arrived.origin()), ("eu-2", "kept"));
+            assert_eq!(both().await, [0, 1]);
+        }
+        let home = running.look_up("/v1/tenants/contoso/stamp", "").await;
+        assert_eq!(home.body["stamp"], "eu-1");
+
+        // Room and residency are not the operator's to overrule.
+        for (stamp, status, code) in [("eu-2", 409, "no-capacity"), ("asia-1", 403, "residency")] {
+            let refused = running.allocate(&registration("press-2", &[stamp])).await;
+            assert_eq!((refused.status, refused.code()), (status, code));
+        }
+        // Let go again, it goes where its tenant is.
+        let back = running.allocate(&again("press-1", &all, "eu-2")).await;
+        assert_eq!((back.stamp(), back.origin()), ("eu-1", "moved"));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_only_hub_of_an_enrolment_is_answered_where_its_tag_names_another_environment() {
+    let stamps = [
+        StampOf {
+            environment: "test",
+            ..production("try-1", 10)
+        },
+        production("eu-1", 10),
+    ];
+    let world = World::sqlite(&catalogue(&stamps, ""));
+    let running = world.start("").await;
+    let tagged = |mut body: Value| {
+        body["enrollmentGroup"]["initialTwin"] = json!({"tags": {"environment": "test"}});
+        body
+    };
+    let first = registration("press-1", &["try-1", "eu-1"]);
+    assert_eq!(running.allocate(&tagged(first)).await.stamp(), "try-1");
+    let moved = again("press-1", &["eu-1"], "try-1");
+    assert_eq!(running.allocate(&tagged(moved)).await.stamp(), "eu-1");
+    running.stop().await;
 }
 
 /// Else it would be at home on a stamp that takes none of its devices.

@@ -185,7 +185,10 @@ impl Allocator {
         question: &Question,
     ) -> Result<(StampId, AnswerOrigin), Stop> {
         let subject = Subject::Device(question.device.clone());
-        let existing = self.get(&subject).await?;
+        let existing = match self.get(&subject).await? {
+            Some(booking) => self.of_its_tenant(question, booking).await?,
+            None => None,
+        };
         let home = match (self.home(snapshot, question).await, &question.pinned) {
             (Err(Stop::Refused(refused)), Some(pinned)) if decide::is_overruled(&refused) => {
                 pinned.clone()

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
-use stamp_model::StampId;
+use stamp_model::{StampId, TenantId};
 use stamp_placement::Load;
 use tokio::sync::Semaphore;
 
@@ -214,6 +214,24 @@ impl Reservations {
             self,
             "undo a move",
             finish_move(subject, version, false, now_us)
+        )
+    }
+
+    /// Makes a booking another tenant's. Where it is and what it takes stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::book`].
+    pub async fn give_to(
+        &self,
+        subject: &Subject,
+        version: i64,
+        tenant: &TenantId,
+        now_us: i64,
+    ) -> Result<Moved, ReservationsError> {
+        on_connection!(
+            self,
+            "give to a tenant",
+            give_to(subject, version, tenant, now_us)
         )
     }
 

@@ -93,6 +93,13 @@ pub(crate) const CHANGE: &str = concat!(
     booking_columns!()
 );
 
+/// Sets whose it is, when it still has the version.
+pub(crate) const GIVE_TO: &str = concat!(
+    "UPDATE bookings SET tenant = $3, version = version + 1, changed_us = $4 \
+     WHERE subject = $1 AND version = $2 RETURNING ",
+    booking_columns!()
+);
+
 pub(crate) const KNOW_STAMP: &str =
     "INSERT INTO usage (stamp) VALUES ($1) ON CONFLICT (stamp) DO NOTHING";
 

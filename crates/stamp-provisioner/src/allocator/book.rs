@@ -227,6 +227,30 @@ impl Allocator {
         Ok(moved)
     }
 
+    /// A device that the catalogue or its enrolment has given to another tenant is that tenant's in the
+    /// database too, wherever it goes then.
+    pub(super) async fn of_its_tenant(
+        &self,
+        question: &Question,
+        booking: Booking,
+    ) -> Result<Option<Booking>, Stop> {
+        if booking.tenant == question.tenant {
+            return Ok(Some(booking));
+        }
+        let subject = Subject::Device(question.device.clone());
+        let (version, now_us, tenant) = (booking.version, (self.clock)(), &question.tenant);
+        let done = |found: &Booking| found.version == version + 1 && found.tenant == *tenant;
+        let give = || self.door.give_to(&subject, version, tenant, now_us);
+        match self.change("give_to", &subject, done, give).await? {
+            Moved::Done(now) => {
+                tracing::info!(%subject, from = %booking.tenant, to = %tenant, "given to its tenant");
+                Ok(Some(now))
+            }
+            Moved::Stale(now) => Ok(Some(now)),
+            Moved::Absent | Moved::Full { .. } => Ok(None),
+        }
+    }
+
     /// Ends a device's move once DPS has assigned it to the new hub: it is gone from the old one then,
     /// because DPS takes it out of there.
     pub(super) async fn arrived(

@@ -266,6 +266,33 @@ async fn a_tenant_is_not_booked_where_its_first_device_has_no_room() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_given_to_another_tenant_is_that_tenants_in_every_answer() {
+    let text = catalogue(&TWO, "stamps = [\"eu-1\"]");
+    for world in World::both(&text) {
+        let running = world.start("").await;
+        let linked = ["eu-1", "eu-2"];
+        let ask = registration("press-1", &linked);
+        assert_eq!(running.allocate(&ask).await.stamp(), "eu-1");
+
+        world.publish(
+            &text
+                .replace("press-*", "pump-*")
+                .replace("oven-*", "press-*"),
+        );
+        running.reload.notify_one();
+        running
+            .until(async || running.metric("stamp_catalogue_reloads_total{outcome=\"taken\"") > 0.0)
+            .await;
+        let answer = running.allocate(&ask).await;
+        assert_eq!(answer.body["initialTwin"]["tags"]["tenant"], "fabrikam");
+        let seen = running.look_up("/v1/devices/press-1/stamp", "").await;
+        assert_eq!(seen.body["tenant"], "fabrikam");
+        assert_eq!(seen.body["stamp"], answer.stamp());
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_tenant_that_the_catalogue_takes_elsewhere_takes_its_devices_along() {
     let world = World::sqlite(&catalogue(&TWO, "stamps = [\"eu-1\"]"));
     let running = world.start("").await;

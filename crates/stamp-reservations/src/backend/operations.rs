@@ -182,6 +182,34 @@ macro_rules! operations {
                 Ok(moved)
             }
 
+            pub(crate) async fn give_to(
+                at: &mut Conn,
+                subject: &Subject,
+                version: i64,
+                tenant: &TenantId,
+                now_us: i64,
+            ) -> Result<Moved, ReservationsError> {
+                const WHAT: &str = "give to a tenant";
+                let subject = subject.to_string();
+                let mut work = begin(at, WHAT).await?;
+                let row = sqlx::query::<Db>(sql::GIVE_TO)
+                    .bind(&subject)
+                    .bind(version)
+                    .bind(tenant.as_str())
+                    .bind(now_us)
+                    .fetch_optional(&mut *work)
+                    .await;
+                let moved = match row.map_err(|cause| undone(WHAT, cause))? {
+                    Some(row) => Moved::Done(booking(&row, WHAT)?),
+                    None => {
+                        let now = read(&mut work, &subject, WHAT).await?;
+                        now.map_or(Moved::Absent, Moved::Stale)
+                    }
+                };
+                end(work, matches!(moved, Moved::Done(_)), WHAT).await?;
+                Ok(moved)
+            }
+
             pub(crate) async fn release(
                 at: &mut Conn,
                 subject: &Subject,

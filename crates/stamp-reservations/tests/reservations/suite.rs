@@ -15,6 +15,7 @@ pub(crate) async fn all(doors: &[Reservations; 2]) {
     claims_of_one_subject_at_the_same_time_end_in_one_booking(doors).await;
     a_move_takes_both_stamps_until_it_ends_or_is_undone(doors).await;
     a_change_of_another_version_does_nothing(doors).await;
+    a_booking_that_becomes_another_tenants_stays_where_it_is(doors).await;
     a_list_comes_in_pages(doors).await;
     tenants_are_told_apart_from_devices(doors).await;
     amounts_that_fit_no_column_fit_no_stamp(doors).await;
@@ -256,6 +257,27 @@ async fn a_change_of_another_version_does_nothing([a, b]: &[Reservations; 2]) {
     assert_eq!(b.release(&nobody, 1).await.unwrap(), Moved::Absent);
     assert_eq!(b.release(&subject, 1).await.unwrap(), Moved::Done(booked));
     assert_eq!(used(a, "stale").await, Load::ZERO);
+}
+
+async fn a_booking_that_becomes_another_tenants_stays_where_it_is([a, b]: &[Reservations; 2]) {
+    let (subject, fabrikam) = (device("given-1"), TenantId::parse("fabrikam").unwrap());
+    let first = must_book(a, &claim(subject.clone(), "given", 1)).await;
+    let given = b.give_to(&subject, 1, &fabrikam, 9).await.unwrap();
+    let now = Booking {
+        tenant: fabrikam.clone(),
+        version: 2,
+        changed_us: 9,
+        ..first
+    };
+    assert_eq!(given, Moved::Done(now.clone()));
+    assert_eq!(used(a, "given").await, one_device());
+    let late = a.give_to(&subject, 1, &fabrikam, 9).await.unwrap();
+    assert_eq!(late, Moved::Stale(now));
+    let nobody = a
+        .give_to(&device("given-2"), 1, &fabrikam, 9)
+        .await
+        .unwrap();
+    assert_eq!(nobody, Moved::Absent);
 }
 
 async fn a_list_comes_in_pages([a, b]: &[Reservations; 2]) {

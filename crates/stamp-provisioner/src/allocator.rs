@@ -115,7 +115,10 @@ impl Allocator {
                     continue;
                 };
                 reserve.was_given(&given.stamp, decide::device_books());
-                ledger.pending.insert(device, given);
+                // A line that was refused, because the disk failed, and could not be taken back.
+                if let Some(before) = ledger.pending.insert(device, given) {
+                    reserve.taken_back(&before.stamp, decide::device_books());
+                }
                 ledger.is_written = true;
             }
         }
@@ -184,8 +187,7 @@ impl Allocator {
         snapshot: &Snapshot,
         question: &Question,
     ) -> Result<(StampId, AnswerOrigin), Stop> {
-        let subject = Subject::Device(question.device.clone());
-        let existing = match self.get(&subject).await? {
+        let existing = match self.existing(question).await? {
             Some(booking) => self.of_its_tenant(question, booking).await?,
             None => None,
         };
@@ -229,6 +231,18 @@ impl Allocator {
             return Err(Refused::new(Reason::HomeNotLinked, message).into());
         }
         Ok((stamp, origin))
+    }
+
+    /// Where the device is. What it was given without the database counts, and is written down first:
+    /// its place is its own, whatever room there is by now.
+    async fn existing(&self, question: &Question) -> Result<Option<Booking>, Stop> {
+        let device = &question.device;
+        let given = self.ledger.lock().await.pending.get(device).cloned();
+        Ok(match given {
+            // It stays counted against the reserve until all are settled: see `Reserve::sync`.
+            Some(given) => self.write_one(device, &given).await?,
+            None => self.get(&Subject::Device(device.clone())).await?,
+        })
     }
 
     /// The stamp that the tenant is on, booked for it when it has none yet.
@@ -336,3 +350,6 @@ fn known(booking: Booking) -> Known {
         since_us: booking.changed_us,
     }
 }
+
+#[cfg(test)]
+mod tests;

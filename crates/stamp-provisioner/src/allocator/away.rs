@@ -16,6 +16,10 @@ impl Allocator {
         snapshot: &Snapshot,
         question: &Question,
     ) -> Result<(StampId, AnswerOrigin), Refused> {
+        // It is later than whatever is remembered.
+        if let Some(stamp) = given_before(&*self.ledger.lock().await, question)? {
+            return Ok((stamp, AnswerOrigin::Reserve));
+        }
         if let Some(stamp) = self.remembered(snapshot, question) {
             return Ok((stamp, AnswerOrigin::Memory));
         }
@@ -41,14 +45,11 @@ impl Allocator {
     /// Gives the device a place out of this provisioner's own part, on its tenant's stamp.
     async fn give(&self, snapshot: &Snapshot, question: &Question) -> Result<StampId, Refused> {
         let mut ledger = self.ledger.lock().await;
-        if let Some(given) = ledger.pending.get(&question.device)
-            && question.linked.contains(&given.stamp)
-        {
-            return Ok(given.stamp.clone());
+        if let Some(stamp) = given_before(&ledger, question)? {
+            return Ok(stamp);
         }
-        let away = |message: String| Refused::new(Reason::DatabaseAway, message);
         let Some(journal) = ledger.journal.clone() else {
-            return Err(away("the database is away, and there is no reserve".into()));
+            return Err(away("the database is away, and there is no reserve"));
         };
         let stamp = self.take(snapshot, question)?;
         let given = Given {
@@ -76,10 +77,10 @@ impl Allocator {
         if let Some(error) = failed {
             tracing::error!(error, "the reserve's journal cannot be written");
             ledger.pending.remove(&question.device);
-            self.state().reserve.taken_back(&stamp, decide::device_books());
-            return Err(away(
-                "the database is away, and the reserve's journal too".into(),
-            ));
+            self.state()
+                .reserve
+                .taken_back(&stamp, decide::device_books());
+            return Err(away("the database is away, and the reserve's journal too"));
         }
         self.tell_reserve(&ledger);
         tracing::warn!(%stamp, tenant = %question.tenant, "a place was given from the reserve");
@@ -93,7 +94,7 @@ impl Allocator {
         let Some(home) = home.map(|home| home.stamp.clone()) else {
             let tenant = &question.tenant;
             let message = format!("{tenant} has no stamp yet, and only the database can say which");
-            return Err(Refused::new(Reason::DatabaseAway, message));
+            return Err(away(message));
         };
         if question.pinned.is_none() && !question.linked.contains(&home) {
             let message = format!(
@@ -120,4 +121,21 @@ impl Allocator {
         self.metrics
             .reserve(pending.try_into().unwrap_or(u64::MAX), ratio);
     }
+}
+
+/// What the device was given while the database is away. A second place would be a move, which takes
+/// both: only the database counts that.
+fn given_before(ledger: &Ledger, question: &Question) -> Result<Option<StampId>, Refused> {
+    match ledger.pending.get(&question.device) {
+        Some(given) if !question.linked.contains(&given.stamp) => {
+            let (device, stamp) = (&question.device, &given.stamp);
+            let message = format!("{device} was given {stamp}, and the database is away");
+            Err(away(message))
+        }
+        given => Ok(given.map(|given| given.stamp.clone())),
+    }
+}
+
+fn away(message: impl Into<String>) -> Refused {
+    Refused::new(Reason::DatabaseAway, message)
 }

@@ -203,28 +203,54 @@ impl Allocator {
         booking: &Booking,
         to: &StampId,
     ) -> Result<Moved, Stop> {
-        let (version, now_us) = (booking.version, (self.clock)());
-        let done = |found: &Booking| found.version == version + 1 && found.stamp == *to;
-        let moved = match &booking.leaving {
-            // Back to where it comes from: it never left there.
-            Some(leaving) if leaving == to => {
-                let undo = || self.door.undo_move(subject, version, now_us);
-                self.change("undo_move", subject, done, undo).await?
-            }
-            Some(leaving) => {
+        let limits = match &booking.leaving {
+            Some(leaving) if leaving != to => {
                 let message = format!("{subject} is still leaving {leaving} for {}", booking.stamp);
                 return Err(Refused::new(Reason::MoveOpen, message).into());
             }
-            None => {
-                let limits = self.limits(snapshot, to)?;
-                let begin = || self.door.begin_move(subject, version, to, limits, now_us);
-                self.change("begin_move", subject, done, begin).await?
-            }
+            // Back to where it comes from: its place there was never given away.
+            Some(_) => Load::ZERO,
+            None => self.limits(snapshot, to)?,
         };
-        if let Moved::Done(booking) = &moved {
-            tracing::info!(%subject, from = %booking.leaving.as_ref().unwrap_or(to), %to, "moved");
+        Ok(self.step(subject, booking, to, limits).await?)
+    }
+
+    /// Begins a move, or takes one back that goes to where the booking comes from.
+    pub(super) async fn step(
+        &self,
+        subject: &Subject,
+        booking: &Booking,
+        to: &StampId,
+        limits: Load,
+    ) -> Result<Moved, GaveUp<ReservationsError>> {
+        let (version, now_us) = (booking.version, (self.clock)());
+        let done = |found: &Booking| found.version == version + 1 && found.stamp == *to;
+        let moved = if booking.leaving.as_ref() == Some(to) {
+            let undo = || self.door.undo_move(subject, version, now_us);
+            self.change("undo_move", subject, done, undo).await?
+        } else {
+            let begin = || self.door.begin_move(subject, version, to, limits, now_us);
+            self.change("begin_move", subject, done, begin).await?
+        };
+        if let Moved::Done(_) = &moved {
+            tracing::info!(%subject, from = %booking.stamp, %to, "moved");
         }
         Ok(moved)
+    }
+
+    /// Ends a move: what the booking left is free.
+    pub(super) async fn end_move(
+        &self,
+        subject: &Subject,
+        booking: Booking,
+    ) -> Result<Booking, GaveUp<ReservationsError>> {
+        let (version, now_us) = (booking.version, (self.clock)());
+        let done = |found: &Booking| found.version == version + 1 && found.leaving.is_none();
+        let end = || self.door.end_move(subject, version, now_us);
+        match self.change("end_move", subject, done, end).await? {
+            Moved::Done(now) | Moved::Stale(now) => Ok(now),
+            Moved::Absent | Moved::Full { .. } => Ok(booking),
+        }
     }
 
     /// A device that the catalogue or its enrolment has given to another tenant is that tenant's in the
@@ -262,12 +288,6 @@ impl Allocator {
             return Ok(booking);
         }
         let subject = Subject::Device(question.device.clone());
-        let (version, now_us) = (booking.version, (self.clock)());
-        let done = |found: &Booking| found.version == version + 1 && found.leaving.is_none();
-        let end = || self.door.end_move(&subject, version, now_us);
-        match self.change("end_move", &subject, done, end).await? {
-            Moved::Done(now) | Moved::Stale(now) => Ok(now),
-            Moved::Absent | Moved::Full { .. } => Ok(booking),
-        }
+        Ok(self.end_move(&subject, booking).await?)
     }
 }

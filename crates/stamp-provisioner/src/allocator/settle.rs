@@ -51,26 +51,7 @@ impl Allocator {
     async fn write_down(&self) -> Result<(), GaveUp<ReservationsError>> {
         let pending = self.ledger.lock().await.pending.clone();
         for (device, given) in pending {
-            let claim = Claim {
-                subject: Subject::Device(device.clone()),
-                tenant: given.tenant.clone(),
-                stamp: given.stamp.clone(),
-                needs: decide::device_books(),
-                // It is there, whatever the limits say: the reserve saw to them.
-                limits: Axis::ALL
-                    .into_iter()
-                    .fold(Load::ZERO, |all, axis| all.with(axis, u64::MAX)),
-            };
-            match self.book(&claim).await? {
-                Booked::Already(other) if other.stamp != given.stamp => {
-                    let (booked, given) = (&other.stamp, &given.stamp);
-                    tracing::error!(%booked, %given, "a device was given one stamp and booked on another");
-                }
-                Booked::Full { axis, .. } => {
-                    tracing::error!(stamp = %given.stamp, %axis, "a place from the reserve does not fit");
-                }
-                Booked::New(_) | Booked::Already(_) => {}
-            }
+            self.write_one(&device, &given).await?;
             self.metrics.reserve_written();
             self.ledger.lock().await.pending.remove(&device);
             self.state()
@@ -79,6 +60,56 @@ impl Allocator {
         }
         self.clear_journal().await;
         Ok(())
+    }
+
+    /// Books a device where it was given a place, whatever the limits say: the reserve saw to them. One
+    /// that was booked elsewhere before is on its way from there, and takes both; what was booked
+    /// later counts as it is.
+    pub(super) async fn write_one(
+        &self,
+        device: &DeviceId,
+        given: &Given,
+    ) -> Result<Option<Booking>, GaveUp<ReservationsError>> {
+        let claim = Claim {
+            subject: Subject::Device(device.clone()),
+            tenant: given.tenant.clone(),
+            stamp: given.stamp.clone(),
+            needs: decide::device_books(),
+            limits: Axis::ALL
+                .into_iter()
+                .fold(Load::ZERO, |all, axis| all.with(axis, u64::MAX)),
+        };
+        match self.book(&claim).await? {
+            Booked::New(booking) => Ok(Some(booking)),
+            Booked::Already(booking)
+                if booking.stamp == given.stamp || booking.changed_us > given.at_us =>
+            {
+                Ok(Some(booking))
+            }
+            Booked::Already(booking) => self.follow(&claim, booking).await.map(Some),
+            Booked::Full { axis, .. } => {
+                tracing::error!(stamp = %given.stamp, %axis, "a place from the reserve does not fit");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes a booking to where its device was sent meanwhile.
+    async fn follow(
+        &self,
+        claim: &Claim,
+        booking: Booking,
+    ) -> Result<Booking, GaveUp<ReservationsError>> {
+        let (subject, to) = (&claim.subject, &claim.stamp);
+        let booking = match &booking.leaving {
+            // DPS has taken it out of there when it assigned it anew.
+            Some(leaving) if leaving != to => self.end_move(subject, booking).await?,
+            _ => booking,
+        };
+        match self.step(subject, &booking, to, claim.limits).await? {
+            Moved::Done(now) | Moved::Stale(now) => Ok(now),
+            Moved::Absent | Moved::Full { .. } => Ok(booking),
+        }
     }
 
     async fn clear_journal(&self) {

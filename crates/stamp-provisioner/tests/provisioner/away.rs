@@ -187,6 +187,45 @@ async fn what_is_kept_back_is_left_when_the_stamp_is_full() {
     running.stop().await;
 }
 
+/// An operator moves a device while the database is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_without_the_database_is_answered_from_the_reserve_and_takes_both_stamps_after() {
+    let stamps = [production("eu-1", 20), production("eu-2", 20)];
+    let mut world = World::postgresql(&catalogue(&stamps, "stamps = [\"eu-1\"]"));
+    let running = world.start(RESERVE).await;
+    let all = ["eu-1", "eu-2"];
+    let first = running.allocate(&registration("press-1", &all)).await;
+    assert_eq!(first.stamp(), "eu-1");
+
+    world.postgres.as_mut().unwrap().kill();
+    let moved = again("press-1", &["eu-2"], "eu-1");
+    for _ in 0..2 {
+        let answer = running.allocate(&moved).await;
+        assert_eq!((answer.stamp(), answer.origin()), ("eu-2", "reserve"));
+    }
+    // A second move would take a third place, which only the database can count.
+    let back = running
+        .allocate(&again("press-1", &["eu-1", "elsewhere"], "eu-2"))
+        .await;
+    assert_eq!((back.status, back.code()), (503, "database-away"));
+
+    world.postgres.as_mut().unwrap().restart();
+    running
+        .until(async || running.metric("stamp_provision_reserve_pending") == 0.0)
+        .await;
+    assert_eq!(
+        [world.booked("eu-1").await, world.booked("eu-2").await],
+        [1, 1]
+    );
+    let arrived = running.allocate(&again("press-1", &["eu-2"], "eu-2")).await;
+    assert_eq!((arrived.stamp(), arrived.origin()), ("eu-2", "kept"));
+    assert_eq!(
+        [world.booked("eu-1").await, world.booked("eu-2").await],
+        [0, 1]
+    );
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_for_a_long_journal_and_loses_nothing_of_it() {
     const LINES: u64 = 5_000;

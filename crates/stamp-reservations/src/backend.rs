@@ -3,6 +3,7 @@
 //! The operations are written once and compiled for each database: the statements are the same, the
 //! library's types are not.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -26,12 +27,18 @@ const LOCK_WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(500)
 const PAGE_MAX: i64 = 1_000;
 
 /// The bookings of a fleet. Clones share their connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reservations {
     backend: Arc<Backend>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Reservations {
+    /// Says nothing of how the database is reached: the password is among it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservations").finish_non_exhaustive()
+    }
+}
+
 enum Backend {
     Sqlite(Connections<SqliteConnectOptions, SqliteConnection>),
     Postgres(Connections<PgConnectOptions, PgConnection>),
@@ -39,7 +46,6 @@ enum Backend {
 
 /// A few connections, made when they are first needed. The library's own pool is not used because it
 /// connects again and again by itself.
-#[derive(Debug)]
 struct Connections<O, C> {
     options: O,
     permits: Semaphore,

@@ -86,3 +86,11 @@ async fn a_wrong_password_and_a_file_that_is_no_database_are_told_apart_from_an_
     let refused = Reservations::open(&config).await.unwrap_err();
     assert!(refused.to_string().ends_with("refused"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_never_tells_its_password() {
+    let postgres = Postgres::start();
+    let password = std::fs::read_to_string(postgres.password_file()).unwrap();
+    let told = format!("{:?}", open(&postgres).await);
+    assert!(!told.contains(password.trim()), "{told}");
+}

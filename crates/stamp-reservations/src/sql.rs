@@ -78,7 +78,8 @@ pub(crate) const TENANTS: &str = concat!(
 pub(crate) const INSERT: &str = concat!(
     "INSERT INTO bookings (",
     booking_columns!(),
-    ") VALUES ($1, $2, $3, NULL, $4, $5, $6, $7, $8, 1, $9) ON CONFLICT (subject) DO NOTHING"
+    ") VALUES ($1, $2, $3, NULL, $4, $5, $6, $7, $8, 1, $9) ON CONFLICT (subject) DO NOTHING RETURNING ",
+    booking_columns!()
 );
 
 pub(crate) const DELETE: &str = concat!(

@@ -100,23 +100,18 @@ macro_rules! operations {
                 for axis in Axis::ALL {
                     insert = insert.bind(column(claim.needs[axis]));
                 }
-                let inserted = insert.bind(now_us).execute(&mut *work).await;
-                let inserted = inserted.map_err(|cause| undone(what, cause))?;
-                let is_new = inserted.rows_affected() == 1;
-                if is_new
-                    && let Some((axis, used)) =
-                        take(work, &claim.stamp, claim.needs, claim.limits, what).await?
-                {
-                    return Ok(Booked::Full { axis, used });
-                }
-                // Whoever had it may have given it back between the two statements: try again then.
-                let booking = read(work, &subject, what).await?;
-                let booking = booking.ok_or_else(|| vanished(what))?;
-                Ok(if is_new {
-                    Booked::New(booking)
-                } else {
-                    Booked::Already(booking)
-                })
+                let inserted = insert.bind(now_us).fetch_optional(&mut *work).await;
+                let Some(row) = inserted.map_err(|cause| undone(what, cause))? else {
+                    // Whoever had it may have given it back between the two statements: try again then.
+                    let booking = read(work, &subject, what).await?;
+                    return Ok(Booked::Already(booking.ok_or_else(|| vanished(what))?));
+                };
+                Ok(
+                    match take(work, &claim.stamp, claim.needs, claim.limits, what).await? {
+                        Some((axis, used)) => Booked::Full { axis, used },
+                        None => Booked::New(booking(&row, what)?),
+                    },
+                )
             }
 
             pub(crate) async fn begin_move(
@@ -353,18 +348,14 @@ macro_rules! operations {
                 limits: Load,
                 what: &'static str,
             ) -> Result<Option<(Axis, u64)>, ReservationsError> {
+                if add(at, stamp, needs, limits, what).await? {
+                    return Ok(None);
+                }
+                // It is full, or nobody was booked there before, or somebody was a moment ago.
                 let failed = |cause| undone(what, cause);
                 let know = sqlx::query::<Db>(sql::KNOW_STAMP).bind(stamp.as_str());
                 know.execute(&mut *at).await.map_err(failed)?;
-                let mut take = sqlx::query::<Db>(sql::TAKE).bind(stamp.as_str());
-                for axis in Axis::ALL {
-                    take = take.bind(column(needs[axis]));
-                }
-                for axis in Axis::ALL {
-                    take = take.bind(limit(limits[axis]));
-                }
-                let taken = take.execute(&mut *at).await.map_err(failed)?;
-                if taken.rows_affected() == 1 {
+                if add(at, stamp, needs, limits, what).await? {
                     return Ok(None);
                 }
                 let row = sqlx::query::<Db>(sql::USED)
@@ -373,6 +364,26 @@ macro_rules! operations {
                     .await;
                 let (_, booked) = used(&row.map_err(failed)?, what)?;
                 Ok(Some(full_axis(booked, needs, limits)))
+            }
+
+            /// Whether there was room.
+            async fn add(
+                at: &mut Conn,
+                stamp: &StampId,
+                needs: Load,
+                limits: Load,
+                what: &'static str,
+            ) -> Result<bool, ReservationsError> {
+                let mut take = sqlx::query::<Db>(sql::TAKE).bind(stamp.as_str());
+                for axis in Axis::ALL {
+                    take = take.bind(column(needs[axis]));
+                }
+                for axis in Axis::ALL {
+                    take = take.bind(limit(limits[axis]));
+                }
+                let taken = take.execute(at).await;
+                let taken = taken.map_err(|cause| undone(what, cause))?;
+                Ok(taken.rows_affected() == 1)
             }
 
             async fn give_back(

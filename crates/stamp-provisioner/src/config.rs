@@ -271,14 +271,8 @@ impl ProvisionConfig {
             ];
             files.into_iter().flatten().for_each(rebase);
         }
-        let secrets = [
-            self.access.keys_file.as_mut(),
-            self.reservations.password_file.as_mut(),
-        ];
-        secrets.into_iter().flatten().for_each(rebase);
-        if let Some(file) = self.reservations.url.strip_prefix("sqlite:") {
-            self.reservations.url = format!("sqlite:{}", base.join(file).display());
-        }
+        self.access.keys_file.iter_mut().for_each(rebase);
+        self.reservations.rebase(base);
         if let Some(reserve) = &mut self.reserve {
             rebase(&mut reserve.journal);
         }

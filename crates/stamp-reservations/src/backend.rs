@@ -39,6 +39,15 @@ impl fmt::Debug for Reservations {
     }
 }
 
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It and its tables are made when they are not there.
+    Making,
+    Changing,
+    Reading,
+}
+
 enum Backend {
     Sqlite(Connections<SqliteConnectOptions, SqliteConnection>),
     Postgres(Connections<PgConnectOptions, PgConnection>),
@@ -117,16 +126,51 @@ impl Reservations {
     /// # Errors
     /// [`ReservationsError::Config`] with the key that is wrong; else what the database said.
     pub async fn open(config: &ReservationsConfig) -> Result<Self, ReservationsError> {
+        let reservations = Self::at(config, Use::Making)?;
+        reservations.make_tables().await?;
+        Ok(reservations)
+    }
+
+    /// A database that is there already, to change bookings in it. Nothing is made, and nobody is
+    /// reached before the first call.
+    ///
+    /// # Errors
+    /// [`ReservationsError::Config`] with the key that is wrong.
+    pub fn existing(config: &ReservationsConfig) -> Result<Self, ReservationsError> {
+        Self::at(config, Use::Changing)
+    }
+
+    /// The same, to look only: the database refuses every change.
+    ///
+    /// # Errors
+    /// As [`Self::existing`].
+    pub fn read_only(config: &ReservationsConfig) -> Result<Self, ReservationsError> {
+        Self::at(config, Use::Reading)
+    }
+
+    fn at(config: &ReservationsConfig, purpose: Use) -> Result<Self, ReservationsError> {
         let backend = match config.place()? {
             Place::Sqlite(path) => {
+                if purpose != Use::Making
+                    && let Err(error) = std::fs::metadata(&path)
+                {
+                    return Err(ReservationsError::Config {
+                        key: "url",
+                        reason: format!("{}: {error}", path.display()),
+                    });
+                }
                 let options = SqliteConnectOptions::new()
                     .filename(path)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    // A booking that was answered must outlive a power cut, not only a kill.
-                    .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(LOCK_WAIT_MAX)
                     .disable_statement_logging();
+                let options = match purpose {
+                    Use::Reading => options.read_only(true),
+                    Use::Making | Use::Changing => options
+                        .create_if_missing(purpose == Use::Making)
+                        .journal_mode(SqliteJournalMode::Wal)
+                        // A booking that was answered must outlive a power cut, not only a kill.
+                        .synchronous(SqliteSynchronous::Full),
+                };
                 Backend::Sqlite(Connections::new(options, 1))
             }
             Place::Postgres(url, password) => {
@@ -140,17 +184,19 @@ impl Reservations {
                     Some(password) => options.password(&password),
                     None => options,
                 };
+                let options = match purpose {
+                    Use::Reading => options.options([("default_transaction_read_only", "on")]),
+                    Use::Making | Use::Changing => options,
+                };
                 let options = options
                     .application_name("stampworks")
                     .disable_statement_logging();
                 Backend::Postgres(Connections::new(options, config.connections_max))
             }
         };
-        let reservations = Self {
+        Ok(Self {
             backend: Arc::new(backend),
-        };
-        reservations.make_tables().await?;
-        Ok(reservations)
+        })
     }
 
     async fn make_tables(&self) -> Result<(), ReservationsError> {
@@ -290,6 +336,36 @@ impl Reservations {
     ) -> Result<Vec<Booking>, ReservationsError> {
         let limit = i64::from(limit).min(PAGE_MAX);
         on_connection!(self, "list tenants", tenants(after, limit))
+    }
+
+    /// Devices of a tenant on a stamp, or on any, in order of the subject, after `after` (empty: from
+    /// the first), at most `limit` and never more than 1,000. Those that are leaving the stamp too.
+    ///
+    /// It may read over all rows of the database: for people, not for registrations.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn devices(
+        &self,
+        tenant: &TenantId,
+        stamp: Option<&StampId>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Booking>, ReservationsError> {
+        let limit = i64::from(limit).min(PAGE_MAX);
+        on_connection!(self, "list devices", devices(tenant, stamp, after, limit))
+    }
+
+    /// How many devices of a tenant are on a stamp or are leaving it. It reads over the stamp's rows.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn count_devices(
+        &self,
+        tenant: &TenantId,
+        stamp: &StampId,
+    ) -> Result<u64, ReservationsError> {
+        on_connection!(self, "count devices", count_devices(tenant, stamp))
     }
 
     /// What is booked of every stamp that ever had a booking.

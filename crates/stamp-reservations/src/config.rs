@@ -1,6 +1,6 @@
 //! Where the database is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,16 @@ impl ReservationsConfig {
             password_env: None,
             password_file: None,
             connections_max: connections_max(),
+        }
+    }
+
+    /// Makes the paths in it, which are relative to the folder of its file, relative to where we are.
+    pub fn rebase(&mut self, folder: &Path) {
+        if let Some(file) = &mut self.password_file {
+            *file = folder.join(&*file);
+        }
+        if let Some(file) = self.url.strip_prefix("sqlite:").filter(|f| !f.is_empty()) {
+            self.url = format!("sqlite:{}", folder.join(file).display());
         }
     }
 

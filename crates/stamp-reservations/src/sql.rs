@@ -75,6 +75,18 @@ pub(crate) const TENANTS: &str = concat!(
      ORDER BY subject LIMIT $2"
 );
 
+/// Devices of one tenant, in order; on one stamp, or on any where it is empty. `;` is the byte after
+/// `:`. It reads over others' rows: for people, not for registrations.
+pub(crate) const DEVICES: &str = concat!(
+    "SELECT ",
+    booking_columns!(),
+    " FROM bookings WHERE tenant = $1 AND ($2 = '' OR stamp = $2 OR leaving = $2) \
+     AND subject > $3 AND subject > 'device:' AND subject < 'device;' ORDER BY subject LIMIT $4"
+);
+
+pub(crate) const COUNT_DEVICES: &str = "SELECT COUNT(*) AS count FROM bookings \
+     WHERE (stamp = $1 OR leaving = $1) AND tenant = $2 AND subject > 'device:' AND subject < 'device;'";
+
 pub(crate) const INSERT: &str = concat!(
     "INSERT INTO bookings (",
     booking_columns!(),

@@ -297,6 +297,41 @@ macro_rules! operations {
                 rows.iter().map(|row| booking(row, WHAT)).collect()
             }
 
+            pub(crate) async fn devices(
+                at: &mut Conn,
+                tenant: &TenantId,
+                stamp: Option<&StampId>,
+                after: &str,
+                limit: i64,
+            ) -> Result<Vec<Booking>, ReservationsError> {
+                const WHAT: &str = "list devices";
+                let rows = sqlx::query::<Db>(sql::DEVICES)
+                    .bind(tenant.as_str())
+                    .bind(stamp.map_or("", StampId::as_str))
+                    .bind(after)
+                    .bind(limit)
+                    .fetch_all(at)
+                    .await
+                    .map_err(|cause| undone(WHAT, cause))?;
+                rows.iter().map(|row| booking(row, WHAT)).collect()
+            }
+
+            pub(crate) async fn count_devices(
+                at: &mut Conn,
+                tenant: &TenantId,
+                stamp: &StampId,
+            ) -> Result<u64, ReservationsError> {
+                const WHAT: &str = "count devices";
+                let row = sqlx::query::<Db>(sql::COUNT_DEVICES)
+                    .bind(stamp.as_str())
+                    .bind(tenant.as_str())
+                    .fetch_one(at)
+                    .await
+                    .map_err(|cause| undone(WHAT, cause))?;
+                let count: i64 = row.try_get("count").map_err(|cause| undone(WHAT, cause))?;
+                u64::try_from(count).map_err(|_| corrupt("devices", "count", count))
+            }
+
             pub(crate) async fn usage(
                 at: &mut Conn,
             ) -> Result<Vec<(StampId, Load)>, ReservationsError> {

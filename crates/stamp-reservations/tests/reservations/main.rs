@@ -88,6 +88,32 @@ async fn a_wrong_password_and_a_file_that_is_no_database_are_told_apart_from_an_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_to_look_through_changes_nothing_and_makes_nothing() {
+    let (sqlite, postgres) = (Sqlite::new(), Postgres::start());
+    // A file that is not there is named, and not made.
+    let missing = Reservations::read_only(&sqlite.config()).unwrap_err();
+    assert!(missing.to_string().contains("fleet.db"), "{missing}");
+    let missing = Reservations::existing(&sqlite.config()).unwrap_err();
+    assert!(missing.to_string().contains("fleet.db"), "{missing}");
+    let empty = Reservations::read_only(&config(&postgres)).unwrap();
+    let refused = empty.usage().await.unwrap_err();
+    assert!(refused.to_string().ends_with("refused"), "{refused:?}");
+
+    for config in [sqlite.config(), config(&postgres)] {
+        let door = Reservations::open(&config).await.unwrap();
+        suite::book_three(&door).await;
+        let looking = Reservations::read_only(&config).unwrap();
+        suite::assert_three(&looking).await;
+        let claim = suite::claim(suite::device("d-4"), "kept", 10);
+        let refused = looking.book(&claim, 7).await.unwrap_err();
+        assert!(!suite::passes(&refused), "{refused:?}");
+        suite::assert_three(&door).await;
+        let changing = Reservations::existing(&config).unwrap();
+        suite::must_book(&changing, &claim).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_door_never_tells_its_password() {
     let postgres = Postgres::start();
     let password = std::fs::read_to_string(postgres.password_file()).unwrap();

@@ -18,6 +18,7 @@ pub(crate) async fn all(doors: &[Reservations; 2]) {
     a_booking_that_becomes_another_tenants_stays_where_it_is(doors).await;
     a_list_comes_in_pages(doors).await;
     tenants_are_told_apart_from_devices(doors).await;
+    devices_of_a_tenant_are_found_on_a_stamp_and_on_all(doors).await;
     amounts_that_fit_no_column_fit_no_stamp(doors).await;
     a_call_that_is_dropped_leaves_the_door_usable(doors).await;
     what_is_used_is_the_sum_of_the_bookings(doors).await;
@@ -310,6 +311,54 @@ async fn tenants_are_told_apart_from_devices([a, b]: &[Reservations; 2]) {
     assert_eq!(first, ["tenant:alpha/test", "tenant:beta-1/test"]);
     let rest = subjects(b.tenants(&first[1], 10).await.unwrap());
     assert_eq!(rest, ["tenant:contoso/test", "tenant:zeta-9/test"]);
+}
+
+async fn devices_of_a_tenant_are_found_on_a_stamp_and_on_all([a, b]: &[Reservations; 2]) {
+    let (tenant, other) = (
+        TenantId::parse("finder").unwrap(),
+        TenantId::parse("other").unwrap(),
+    );
+    for (name, at, whose) in [
+        ("find-1", "find-a", &tenant),
+        ("find-2", "find-b", &tenant),
+        ("find-3", "find-a", &tenant),
+        ("find-4", "find-a", &other),
+    ] {
+        let claim = Claim {
+            tenant: whose.clone(),
+            ..claim(device(name), at, 10)
+        };
+        must_book(a, &claim).await;
+    }
+    let home = Claim {
+        tenant: tenant.clone(),
+        ..claim(
+            Subject::Tenant(tenant.clone(), Environment::Test),
+            "find-a",
+            10,
+        )
+    };
+    must_book(a, &home).await;
+    let limits = devices(10);
+    let moved = a
+        .begin_move(&device("find-3"), 1, &stamp("find-b"), limits, 6)
+        .await;
+    assert!(matches!(moved, Ok(Moved::Done(_))), "{moved:?}");
+
+    let found = async |stamp: Option<&StampId>, after: &str, limit| {
+        let found = b.devices(&tenant, stamp, after, limit).await.unwrap();
+        found.into_iter().map(|b| b.subject).collect::<Vec<_>>()
+    };
+    let all = ["device:find-1", "device:find-2", "device:find-3"];
+    assert_eq!(found(None, "", 10).await, all);
+    assert_eq!(found(None, all[0], 1).await, [all[1]]);
+    assert_eq!(
+        found(Some(&stamp("find-a")), "", 10).await,
+        [all[0], all[2]]
+    );
+    for (at, count) in [("find-a", 2), ("find-b", 2), ("find-c", 0)] {
+        assert_eq!(b.count_devices(&tenant, &stamp(at)).await.unwrap(), count);
+    }
 }
 
 async fn amounts_that_fit_no_column_fit_no_stamp([a, _]: &[Reservations; 2]) {

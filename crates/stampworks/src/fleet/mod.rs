@@ -1,15 +1,19 @@
 //! `stampworks fleet`: the stamps and tenants of one operator, from one catalogue.
 //!
-//! Everything but `status` and `promote` is a function of files. Those two ask each stamp's
-//! `/metrics`, once; nothing here asks Azure or writes to a stamp.
+//! Everything but these is a function of files: `status` and `promote` ask each stamp's `/metrics`, once;
+//! `bookings`, and whatever is given `--reservations`, reads the provisioner's database; `release`
+//! changes a booking there. Nothing here asks Azure or writes to a stamp.
 
+mod bookings;
 pub(crate) mod files;
 mod live;
 mod place;
 mod plan;
 mod promote;
 mod record;
+mod release;
 mod render;
+mod reservations;
 mod status;
 pub(crate) mod usage;
 mod validate;
@@ -40,6 +44,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Show every stamp with what its metrics say.
     Status(status::StatusArgs),
+    /// Show who is booked on which stamp.
+    Bookings(bookings::BookingsArgs),
+    /// Give back the place of a tenant or of a device on a stamp.
+    Release(release::ReleaseArgs),
     /// Write the Kubernetes overlay of every stamp.
     Render(render::RenderArgs),
     /// Take a version from ring to ring.
@@ -59,6 +67,8 @@ pub(crate) fn run(args: FleetArgs) -> Result<(), Failure> {
         Command::Place(args) => place::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Bookings(args) => bookings::run(&args),
+        Command::Release(args) => release::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Promote(args) => promote::run(&args),
     }

@@ -1,14 +1,12 @@
 //! `stampworks fleet place`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_placement::placement::{Outcome, Refusal};
 use stamp_placement::{Answer, Environment, Fleet, Planner, Request, Tenant};
 
 use super::files::{CataloguePath, load};
-use super::usage::UsageFile;
+use super::usage::{UsageArgs, UsageFile};
 use super::{OutputFormat, percent, print_json, table};
 use crate::exit::Failure;
 use crate::output;
@@ -18,7 +16,7 @@ use crate::output;
 #[command(
     after_help = "Examples:\n  stampworks fleet place --tenant contoso --explain\n  \
     stampworks fleet place --tenant contoso --device press-7 --usage usage.toml\n  \
-    stampworks fleet place --all --usage usage.toml --output json\n\n\
+    stampworks fleet place --all --reservations provision.toml --output json\n\n\
     Reserves nothing. Exits with 1 when something has no stamp."
 )]
 pub(super) struct PlaceArgs {
@@ -36,12 +34,11 @@ pub(super) struct PlaceArgs {
     /// `test` or `production`; the tenant's own when not given.
     #[arg(long, value_parser = environment)]
     environment: Option<Environment>,
-    /// The stamp that the device is on now.
+    /// The stamp that the device is on now; where it is booked when not given.
     #[arg(long, requires = "device", value_parser = |text: &str| StampId::parse(text))]
     on: Option<StampId>,
-    /// What is used of each stamp and where tenants are; nothing and nowhere without it.
-    #[arg(long, value_name = "FILE")]
-    usage: Option<PathBuf>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// Say of every other stamp why it was not taken.
     #[arg(long)]
     explain: bool,
@@ -57,12 +54,15 @@ fn environment(text: &str) -> Result<Environment, String> {
 pub(super) fn run(args: &PlaceArgs) -> Result<(), Failure> {
     let loaded = load(&args.fleet.path)?;
     let fleet = &loaded.catalogue.fleet;
-    let usage_file = UsageFile::load(args.usage.as_deref(), fleet)?;
+    let usage_file = args.usage.load(fleet)?;
     let mut usage = usage_file.usage(fleet);
     let planner = Planner::new(fleet);
     let answers = match &args.tenant {
         Some(tenant) => {
-            let request = request(args, &planner, &usage_file, tenant);
+            let mut request = request(args, &planner, &usage_file, tenant);
+            if let (Some(device), None) = (&args.device, &args.on) {
+                request.current = args.usage.device(device)?;
+            }
             vec![if args.explain {
                 planner.explain(&usage, &request)
             } else {

@@ -1,8 +1,8 @@
 //! `stampworks fleet plan`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{Timestamp, ToSpan};
@@ -10,7 +10,7 @@ use stamp_consumer::ConfigError;
 use stamp_placement::growth::{Forecast, Growth, GrowthError, Percent, Reached, forecast};
 
 use super::files::{CataloguePath, load};
-use super::usage::{UsageFile, read_toml};
+use super::usage::{UsageArgs, read_toml};
 use super::{OutputFormat, percent, print_json, table};
 use crate::exit::Failure;
 use crate::output;
@@ -19,7 +19,8 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stampworks fleet plan --growth 5% --usage usage.toml\n  \
-    stampworks fleet plan --growth growth.toml --usage usage.toml --months 24"
+    stampworks fleet plan --growth growth.toml --reservations provision.toml --months 24",
+    group(ArgGroup::new("used").required(true).multiple(true).args(["usage", "reservations"]))
 )]
 pub(super) struct PlanArgs {
     #[command(flatten)]
@@ -27,9 +28,8 @@ pub(super) struct PlanArgs {
     /// Growth a month such as `5%`, or a file (docs/fleet.md).
     #[arg(long, value_name = "FILE|RATE")]
     growth: String,
-    /// What is used of each stamp now.
-    #[arg(long, value_name = "FILE")]
-    usage: PathBuf,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// How far to look ahead.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=120))]
     months: u32,
@@ -41,7 +41,7 @@ pub(super) struct PlanArgs {
 pub(super) fn run(args: &PlanArgs) -> Result<(), Failure> {
     let loaded = load(&args.fleet.path)?;
     let fleet = &loaded.catalogue.fleet;
-    let usage = UsageFile::load(Some(&args.usage), fleet)?.usage(fleet);
+    let usage = args.usage.load(fleet)?.usage(fleet);
     let growth = growth(&args.growth)?;
     let forecast = forecast(fleet, &usage, &growth, args.months).map_err(refuse)?;
     match args.output {

@@ -1,7 +1,6 @@
 //! `stampworks fleet status`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,7 +12,7 @@ use stamp_placement::{Axis, Environment, Fleet, Kind, Ring, Stamp, StampState};
 use super::files::{CataloguePath, load};
 use super::live::{Bounds, Live, look};
 use super::record::RecordPath;
-use super::usage::UsageFile;
+use super::usage::{UsageArgs, UsageFile};
 use super::{OutputFormat, print_json, table};
 use crate::exit::Failure;
 use crate::output;
@@ -22,7 +21,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stampworks fleet status --fleet deploy/examples/fleet\n  \
-    stampworks fleet status --over 10s --usage usage.toml --output json\n\n\
+    stampworks fleet status --over 10s --reservations provision.toml --output json\n\n\
     Exits with 0 whatever the stamps say: the answer is data. Asks each process once, or twice for rates."
 )]
 pub(super) struct StatusArgs {
@@ -35,9 +34,8 @@ pub(super) struct StatusArgs {
     /// Measure rates over this time; without it none is shown.
     #[arg(long, value_name = "DURATION", value_parser = over)]
     over: Option<Duration>,
-    /// What metrics cannot tell: devices, and where tenants are.
-    #[arg(long, value_name = "FILE")]
-    usage: Option<PathBuf>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// How the status is printed.
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
@@ -84,7 +82,7 @@ struct StampStatus {
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let loaded = load(&args.fleet.path)?;
     let fleet = &loaded.catalogue.fleet;
-    let usage = UsageFile::load(args.usage.as_deref(), fleet)?;
+    let usage = args.usage.load(fleet)?;
     let record = args.record.read(&args.fleet.path)?;
     let live = crate::runtime()?.block_on(look(fleet, args.bounds, args.over));
     let status = join(fleet, &usage, &record, live);
@@ -141,7 +139,7 @@ fn axes(
     Axis::ALL.into_iter().map(status).collect()
 }
 
-/// What is used on an axis: as measured now, else as the usage file says, else unknown.
+/// What is used on an axis: as measured now, else as the usage file says, else as booked, else unknown.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -154,19 +152,15 @@ fn used(
     live: Option<&Live>,
 ) -> Option<(u64, &'static str)> {
     let rate = live.and_then(|live| live.events_per_second);
-    let said = usage.said(&stamp.id, axis);
-    match (axis, rate, said) {
+    let known = usage.known(&stamp.id, axis);
+    match (axis, rate, known) {
         (Axis::EventsPerSecond, Some(rate), _) => Some((rate.ceil() as u64, "measured")),
-        (_, _, Some(said)) => Some((said, "usage file")),
+        (_, _, Some((used, source @ "usage file"))) => Some((used, source)),
         // The day is not over: what it comes to at this rate.
-        (Axis::MessagesPerDay, Some(rate), None) => {
+        (Axis::MessagesPerDay, Some(rate), _) => {
             Some(((rate * 86_400.0).ceil() as u64, "at the measured rate"))
         }
-        (Axis::Tenants, ..) => match usage.tenants_of(&stamp.id) {
-            0 => None,
-            tenants => Some((tenants, "usage file")),
-        },
-        _ => None,
+        (_, _, known) => known,
     }
 }
 

@@ -1,19 +1,60 @@
-//! What is used of each stamp and where each tenant is, as a file says.
+//! What is used of each stamp and where each tenant is, as a file or the bookings say.
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use stamp_consumer::ConfigError;
-use stamp_model::{StampId, TenantId};
+use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_placement::{Axis, Environment, Fleet, Load, Usage};
 
 use super::files::read_text;
+use super::reservations::{self, Booked};
 use crate::exit::Failure;
+use crate::output;
 
 /// Largest usage or growth file that is read, in bytes.
 const FILE_BYTES_MAX: usize = 16 << 20;
 
-/// The content of a usage file.
+/// Where it is said.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// What is used of each stamp and where tenants are, in a file.
+    #[arg(long, value_name = "FILE")]
+    usage: Option<PathBuf>,
+    /// The same as it is booked: the configuration file of a provisioner, or one with its section
+    /// `[reservations]`. What the usage file says counts before it.
+    #[arg(long, value_name = "FILE")]
+    reservations: Option<PathBuf>,
+}
+
+impl UsageArgs {
+    /// Reads both; without any nothing is used.
+    pub(crate) fn load(&self, fleet: &Fleet) -> Result<UsageFile, Failure> {
+        let mut usage = UsageFile::load(self.usage.as_deref(), fleet)?;
+        if let Some(path) = &self.reservations {
+            let booked = reservations::booked(path)?;
+            for stamp in booked.stamps().filter(|id| fleet.stamp(id).is_none()) {
+                output::note(&format!(
+                    "{stamp} has bookings and is no stamp of the fleet"
+                ));
+            }
+            usage.booked = Some(booked);
+        }
+        Ok(usage)
+    }
+
+    /// The stamp that a device is booked on.
+    pub(crate) fn device(&self, device: &DeviceId) -> Result<Option<StampId>, Failure> {
+        let path = self.reservations.as_deref();
+        let found = path
+            .map(|path| reservations::device(path, device))
+            .transpose()?;
+        Ok(found.flatten())
+    }
+}
+
+/// The content of a usage file, and what is booked beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct UsageFile {
@@ -23,6 +64,9 @@ pub(crate) struct UsageFile {
     /// Where tenants are.
     #[serde(default)]
     tenants: Vec<Assignment>,
+    /// What the database says, when it was asked.
+    #[serde(skip)]
+    booked: Option<Booked>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -65,19 +109,30 @@ impl UsageFile {
         Ok(file)
     }
 
-    /// What is used of each stamp. Tenants are counted here, unless the file has a number.
+    /// What is used of each stamp; nothing where nothing is said.
     pub(crate) fn usage(&self, fleet: &Fleet) -> Usage {
         let mut usage = Usage::none(fleet);
-        for stamp in &self.stamps {
-            usage.add(fleet, &stamp.id, stamp.load());
-        }
         for stamp in fleet.stamps() {
-            if usage.of(fleet, &stamp.id)[Axis::Tenants] == 0 {
-                let load = Load::ZERO.with(Axis::Tenants, self.tenants_of(&stamp.id));
-                usage.add(fleet, &stamp.id, load);
-            }
+            let used = |load: Load, axis| {
+                let known = self.known(&stamp.id, axis);
+                load.with(axis, known.map_or(0, |(used, _)| used))
+            };
+            let load = Axis::ALL.into_iter().fold(Load::ZERO, used);
+            usage.add(fleet, &stamp.id, load);
         }
         usage
+    }
+
+    /// What is known of a stamp on an axis, and who says so: the file by a number, the file by the
+    /// tenants that it places there, the bookings.
+    pub(crate) fn known(&self, stamp: &StampId, axis: Axis) -> Option<(u64, &'static str)> {
+        let counted = || match (axis, self.tenants_of(stamp)) {
+            (Axis::Tenants, tenants @ 1..) => Some(tenants),
+            _ => None,
+        };
+        let said = self.said(stamp, axis).or_else(counted);
+        let booked = || Some((self.booked.as_ref()?.of(stamp)[axis], "booked"));
+        said.map(|used| (used, "usage file")).or_else(booked)
     }
 
     /// The stamp of a tenant in an environment.
@@ -96,13 +151,13 @@ impl UsageFile {
                 .stamp(id)
                 .is_some_and(|stamp| stamp.environment == environment)
         };
-        of.flat_map(|assigned| &assigned.stamps)
-            .find(is_there)
-            .cloned()
+        let said = of.flat_map(|assigned| &assigned.stamps).find(is_there);
+        let booked = || self.booked.as_ref()?.home(tenant, environment);
+        said.or_else(booked).cloned()
     }
 
-    /// Tenants that are on a stamp.
-    pub(crate) fn tenants_of(&self, stamp: &StampId) -> u64 {
+    /// Tenants that the file has on a stamp.
+    fn tenants_of(&self, stamp: &StampId) -> u64 {
         let on = self
             .tenants
             .iter()
@@ -111,7 +166,7 @@ impl UsageFile {
     }
 
     /// What the file itself says of a stamp on an axis.
-    pub(crate) fn said(&self, stamp: &StampId, axis: Axis) -> Option<u64> {
+    fn said(&self, stamp: &StampId, axis: Axis) -> Option<u64> {
         let stamp = self.stamps.iter().find(|said| said.id == *stamp)?;
         stamp.on(axis)
     }
@@ -126,11 +181,6 @@ impl StampUsage {
             Axis::BytesPerSecond => self.bytes_per_second,
             Axis::Tenants => self.tenants,
         }
-    }
-
-    fn load(&self) -> Load {
-        let said = |load: Load, axis| load.with(axis, self.on(axis).unwrap_or(0));
-        Axis::ALL.into_iter().fold(Load::ZERO, said)
     }
 }
 

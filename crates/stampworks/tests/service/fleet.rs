@@ -19,7 +19,7 @@ fn example() -> PathBuf {
 }
 
 /// Exit code, stdout and stderr.
-fn run(args: &[&str]) -> (Option<i32>, String, String) {
+pub(super) fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let out = Command::new(env!("CARGO_BIN_EXE_stampworks"))
         .arg("fleet")
         .args(args)
@@ -30,17 +30,17 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
     (out.status.code(), text(out.stdout), text(out.stderr))
 }
 
-fn good(args: &[&str]) -> String {
+pub(super) fn good(args: &[&str]) -> String {
     let (code, said, errors) = run(args);
     assert_eq!(code, Some(0), "{said}{errors}");
     said
 }
 
 /// A copy of the example fleet whose files may be changed.
-struct Copied(tempfile::TempDir);
+pub(super) struct Copied(tempfile::TempDir);
 
 impl Copied {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("schemas")).unwrap();
         for name in ["stamps.toml", "tenants.toml"] {
@@ -57,17 +57,17 @@ impl Copied {
         Self(folder)
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.0.path().to_str().unwrap()
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.path().join(name);
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    fn change(&self, name: &str, from: &str, to: &str) {
+    pub(super) fn change(&self, name: &str, from: &str, to: &str) {
         let path = self.0.path().join(name);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{from:?} is not in {name}");
@@ -311,7 +311,7 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-fn by_stamp(said: &str) -> BTreeMap<String, Value> {
+pub(super) fn by_stamp(said: &str) -> BTreeMap<String, Value> {
     let status: Vec<Value> = serde_json::from_str(said).unwrap();
     status
         .into_iter()

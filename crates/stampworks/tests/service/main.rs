@@ -7,6 +7,7 @@
 )]
 
 mod boards;
+mod bookings;
 mod cli;
 mod clock;
 mod device;

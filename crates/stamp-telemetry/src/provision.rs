@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec};
 use stamp_model::StampId;
 
+use crate::catalogue::consumer::BUILD_INFO;
 use crate::catalogue::provisioner as catalogue;
 use crate::{Registry, TelemetryError};
 
@@ -97,6 +98,10 @@ impl ProvisionMetrics {
     /// [`TelemetryError::Registered`] when they are in the registry already.
     pub fn new(registry: &Registry, name: &StampId) -> Result<Self, TelemetryError> {
         let registration = registry.of(name);
+        registration
+            .gauges(&BUILD_INFO)?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
         let inner = Inner {
             requests: registration.counters(&catalogue::REQUESTS)?,
             duration: registration.histograms(&catalogue::REQUEST_DURATION)?,

@@ -188,7 +188,7 @@ async fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     let moves = MoveMetrics::new(&registry, &stamp("eu-1")).unwrap();
     moves.devices([("planned", 3)].into_iter());
     moves.acted("point-enrolment", "done");
-    everything_of_a_provisioner(&ProvisionMetrics::new(&registry, &stamp("eu-1")).unwrap());
+    everything_of_a_provisioner(&ProvisionMetrics::new(&registry, &stamp("place-1")).unwrap());
 
     let collector = TraceConfig {
         endpoint: "http://127.0.0.1:1/v1/traces".into(),
@@ -232,6 +232,9 @@ fn a_provisioner_counts_its_answers_by_route_and_origin() {
     let registry = Registry::new();
     let provision = ProvisionMetrics::new(&registry, &stamp("place-1")).unwrap();
     Scrape::of(&registry).is(r#"stamp_catalogue_current{stamp="place-1"}"#, 1.0);
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("stamp_build_info{{stamp=\"place-1\",version=\"{version}\"}}");
+    Scrape::of(&registry).is(&build, 1.0);
 
     everything_of_a_provisioner(&provision);
 

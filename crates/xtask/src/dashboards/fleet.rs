@@ -17,10 +17,10 @@ fn now() -> super::Row {
         "Now",
         vec![
             stat("Stamps", "none", "Stamps of which at least one process answers.")
-                .query("stamps", r#"count(group by (stamp) (stamp_build_info{stamp=~"$stamp"}))"#)
+                .query("stamps", r#"count(group by (stamp) (stamp_partitions_owned{stamp=~"$stamp"}))"#)
                 .runbook("absent"),
             stat("Processes", "none", "Processes that answer.")
-                .query("processes", r#"count(stamp_build_info{stamp=~"$stamp"})"#)
+                .query("processes", r#"count(stamp_partitions_owned{stamp=~"$stamp"})"#)
                 .runbook("process-down"),
             stat("Events a second now", "eps", "Read from all hubs together.")
                 .query("events", r#"sum(rate(stamp_events_received_total{stamp=~"$stamp"}[$__rate_interval]))"#),
@@ -42,7 +42,7 @@ fn now() -> super::Row {
                 .query("Unread events, short", r#"sum by (stamp) (stamp_lag_events{stamp=~"$stamp"})"#)
                 .query("Headroom, s", r#"min by (stamp) (stamp_retention_headroom_seconds{stamp=~"$stamp"})"#)
                 .query("Partitions, short", r#"sum by (stamp) (stamp_partitions_owned{stamp=~"$stamp"})"#)
-                .query("Processes, short", r#"count by (stamp) (stamp_build_info{stamp=~"$stamp"})"#),
+                .query("Processes, short", r#"count by (stamp) (stamp_partitions_owned{stamp=~"$stamp"})"#),
             table("Alerts", "What fires now. Each alert has a page in docs/operations.")
                 .query("Since, none", r#"max by (alertname, severity, stamp) (ALERTS{alertname=~"Stamp.*",alertstate="firing"})"#)
                 .width(12),

@@ -78,7 +78,9 @@ fn variables(board: &Board) -> Vec<Value> {
         "query": "prometheus",
     })];
     let (label, named_by) = match board.subject {
-        Subject::Stamp | Subject::Tenant => ("Stamp", "label_values(stamp_build_info, stamp)"),
+        Subject::Stamp | Subject::Tenant => {
+            ("Stamp", "label_values(stamp_partitions_owned, stamp)")
+        }
         Subject::Provisioner => (
             "Provisioner",
             "label_values(stamp_catalogue_current, stamp)",

@@ -49,7 +49,7 @@ mod throttle;
 mod time;
 mod tls;
 
-pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookSpelling};
+pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookCaller, WebhookSpelling};
 #[doc(hidden)]
 pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
 pub use eventhubs::{

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod api;
+mod caller;
 mod config;
 mod enrollment;
 mod error;
@@ -12,5 +13,6 @@ mod service;
 mod session;
 mod webhook;
 
+pub use caller::WebhookCaller;
 pub use config::{Allocation, DpsConfig, LinkedHub, WebhookSpelling};
 pub use server::DpsEmulator;

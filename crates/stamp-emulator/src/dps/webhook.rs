@@ -17,7 +17,7 @@ use super::error::DpsError;
 use crate::iothub::Change;
 
 /// Largest answer.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// What a webhook answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,19 +94,25 @@ async fn post(url: &str, body: &Value, tls: &TlsConnector) -> Result<(StatusCode
     exchange(stream, &uri, body).await
 }
 
+/// A call, as DPS makes it.
+pub(super) fn request(uri: &Uri, body: &Value) -> Result<Request<Full<Bytes>>, String> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    Request::post(path)
+        .header(header::HOST, authority)
+        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(|e| e.to_string())
+}
+
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     uri: &Uri,
     body: &Value,
 ) -> Result<(StatusCode, Bytes), String> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let request = Request::post(path)
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
-        .header(header::CONNECTION, "close")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|e| e.to_string())?;
+    let mut request = request(uri, body)?;
+    let close = header::HeaderValue::from_static("close");
+    request.headers_mut().insert(header::CONNECTION, close);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;

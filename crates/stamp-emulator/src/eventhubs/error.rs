@@ -48,4 +48,12 @@ pub enum EmulatorError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A webhook cannot be called. The text says why.
+    #[error("webhook {url}: {why}")]
+    Webhook {
+        /// The asked address, without its query: it holds a key.
+        url: String,
+        /// What happened.
+        why: String,
+    },
 }

@@ -5,12 +5,13 @@
 
 mod amqp;
 mod input;
+mod provision;
 mod stages;
 mod usage;
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use stamp_emulator::Hub;
 
@@ -21,8 +22,14 @@ pub(crate) use input::INTERVAL;
 
 /// Arguments of `stampworks bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cargo run --release -- bench --events 1000000")]
+#[command(
+    after_help = "Examples:\n  cargo run --release -- bench --events 1000000\n  \
+    cargo run --release -- bench provision --devices 2000",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Events that go through each measurement.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=50_000_000))]
     events: u64,
@@ -53,6 +60,13 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
     } else {
         Err("an interval is 1s to 1h".into())
     }
+}
+
+/// What is measured beside the way of an event.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// How long a provisioner takes to answer the webhook of DPS.
+    Provision(provision::ProvisionBenchArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,6 +131,9 @@ pub(crate) fn fill(hub: &Hub, events: u64, interval: Duration) -> Result<(), Fai
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+    if let Some(Other::Provision(args)) = args.other {
+        return provision::run(&args);
+    }
     let mut results = Results::default();
     let wants = |what| args.only == What::All || args.only == what;
     if wants(What::Stages) {

@@ -190,6 +190,37 @@ fn usage_errors_end_with_2_and_help_shows_an_example() {
         assert_eq!(code, Some(0));
         assert!(help.contains("Example"), "{command}: {help}");
     }
+    assert_eq!(run(&["bench", "provision", "--devices", "1"]).0, Some(2));
+}
+
+#[test]
+fn the_provisioners_answers_are_measured_on_both_databases() {
+    let postgres = stamp_interop::Postgres::start();
+    let (url, file) = (postgres.url(), postgres.password_file());
+    let args = ["bench", "provision", "--devices", "20", "--callers", "3"];
+    let database = [
+        "--database",
+        &url,
+        "--password-file",
+        file.to_str().unwrap(),
+        "--json",
+    ];
+    let (code, said, errors) = run(&[&args[..], &database].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    let results: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let rows = results["measured"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| (&row["database"], &row["what"], &row["calls"]))
+        .collect();
+    let whats = ["new", "known", "known, on a connection of its own"];
+    let expected = ["SQLite", "PostgreSQL"].map(|of| whats.map(|what| (of, what)));
+    assert_eq!(rows.len(), 6);
+    for (row, (database, what)) in rows.iter().zip(expected.iter().flatten()) {
+        assert_eq!(
+            (row.0, row.1, row.2),
+            (&(*database).into(), &(*what).into(), &20.into())
+        );
+    }
 }
 
 #[test]

@@ -154,11 +154,12 @@ fn tracking_id(text: &str) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-/// The first number of six digits that stands alone and begins as a status does.
+/// A number of six digits at the beginning that begins as a status does. Further on it may be a
+/// part of a device's name.
 fn six_digits(text: &str) -> Option<u32> {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-    let code = numbers.find(|part| part.len() == 6 && part.starts_with(['4', '5']))?;
-    code.parse().ok()
+    let code = text.split(|c: char| !c.is_ascii_digit()).next()?;
+    let is_code = code.len() == 6 && code.starts_with(['4', '5']);
+    code.parse().ok().filter(|_| is_code)
 }
 
 fn cut(text: &str) -> String {
@@ -208,6 +209,14 @@ mod tests {
             token_was_kept: false,
         };
         failure(asked, status, &map, body.as_bytes(), 1_000)
+    }
+
+    #[test]
+    fn a_device_that_is_called_like_a_code_is_not_taken_for_one() {
+        let body = r#"{"Message":"ErrorCode:DeviceNotFound;Device 404012 is not registered"}"#;
+        let error = error(404, &[], body, false);
+        assert!(matches!(error, ServiceError::NotFound(_)), "{error}");
+        assert_eq!(error.refusal().unwrap().code, None);
     }
 
     #[test]

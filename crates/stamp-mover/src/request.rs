@@ -1,9 +1,10 @@
 //! What people ask of a move: lines in a file beside its journal, which a running mover takes in.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 /// Largest file of requests.
@@ -78,19 +79,30 @@ impl Requests {
         }
     }
 
-    /// Leaves a request. It is on the disk when this returns.
+    /// Leaves a request. It is on the disk when this returns. What somebody before did not write to
+    /// the end, because the disk was full or the machine went down, was not asked and is taken away.
     ///
     /// # Errors
-    /// [`RequestError::Io`].
+    /// [`RequestError::Io`], also when the file would be over 64 MiB.
     pub fn leave(&self, request: &Request) -> Result<(), RequestError> {
         let failed = |source| self.io_error(source);
         let mut text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let file = OpenOptions::new()
             .create(true)
-            .append(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
             .open(&self.path);
         let mut file = file.map_err(failed)?;
+        // Others who ask at the same time wait for their turn: it takes one write.
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let end = whole_lines(&mut file).map_err(failed)?;
+        if end + text.len() as u64 > FILE_BYTES_MAX {
+            return Err(failed(too_large()));
+        }
+        file.set_len(end).map_err(failed)?;
+        file.seek(SeekFrom::Start(end)).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
         file.sync_all().map_err(failed)
     }
@@ -114,7 +126,7 @@ impl Requests {
         let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
         let read = read.map_err(|source| self.io_error(source))?;
         if read as u64 > FILE_BYTES_MAX {
-            return Err(self.io_error(io::Error::other(format!("over {FILE_BYTES_MAX} bytes"))));
+            return Err(self.io_error(too_large()));
         }
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines = whole.lines().enumerate();
@@ -134,5 +146,69 @@ impl Requests {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!("over {FILE_BYTES_MAX} bytes"))
+}
+
+/// Where the last whole line ends.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = [0; 4_096];
+    while end > 0 {
+        let from = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..usize::try_from(end - from).unwrap_or_default()];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        end = from;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(what: What) -> Request {
+        Request {
+            at_us: 7,
+            what,
+            devices: vec!["d-1".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_cut_short_does_not_spoil_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = Requests::of(&folder.path().join("move.jsonl"));
+        let cut = "{\"at-us\":7,\"what\":\"pau";
+        std::fs::write(&requests.path, cut).unwrap();
+        assert_eq!(requests.read().unwrap(), []);
+        requests.leave(&asked(What::Pause)).unwrap();
+        assert_eq!(requests.read().unwrap(), [asked(What::Pause)]);
+        let mut text = std::fs::read(&requests.path).unwrap();
+        text.extend("x".repeat(10_000).bytes());
+        std::fs::write(&requests.path, text).unwrap();
+        requests.leave(&asked(What::RollBack)).unwrap();
+        let all = [asked(What::Pause), asked(What::RollBack)];
+        assert_eq!(requests.read().unwrap(), all);
+    }
+
+    #[test]
+    fn more_than_can_be_read_again_is_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = Requests::of(&folder.path().join("move.jsonl"));
+        let mut file = File::create(&requests.path).unwrap();
+        file.set_len(FILE_BYTES_MAX - 1).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        file.write_all(b"\n").unwrap();
+        let error = requests.leave(&asked(What::Pause)).unwrap_err();
+        assert!(matches!(error, RequestError::Io { .. }), "{error}");
+        assert_eq!(requests.bytes(), FILE_BYTES_MAX);
     }
 }

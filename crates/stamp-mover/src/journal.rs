@@ -119,6 +119,8 @@ pub struct Journal {
     header: Header,
     moving: Vec<Moving>,
     requests: usize,
+    /// A write failed: what is at the end of the file is not known.
+    failed: bool,
 }
 
 impl Journal {
@@ -159,6 +161,7 @@ impl Journal {
             header,
             moving,
             requests: 0,
+            failed: false,
         })
     }
 
@@ -185,6 +188,7 @@ impl Journal {
             header: read.header,
             moving: read.moving,
             requests: read.requests,
+            failed: false,
         })
     }
 
@@ -201,6 +205,7 @@ impl Journal {
             header: read.header,
             moving: read.moving,
             requests: read.requests,
+            failed: false,
         })
     }
 
@@ -278,7 +283,8 @@ impl Journal {
     /// Only then are they what [`Journal::devices`] says.
     ///
     /// # Errors
-    /// [`JournalError::Io`]. Nothing more may be done then: what is on the disk is not known.
+    /// [`JournalError::Io`]. Nothing more may be done then: what is on the disk is not known, so
+    /// nothing is written after it until the journal is opened again.
     pub(crate) fn save(
         &mut self,
         changes: &[Change],
@@ -306,10 +312,17 @@ impl Journal {
             push(&mut text, &taken(requests));
         }
         let failed = |source| io_error(&self.path, "writing it", source);
+        if self.failed {
+            // A line behind one that was cut short would make one that nobody can read.
+            return Err(failed(io::Error::other("a write before this one failed")));
+        }
         let read_only = || failed(io::Error::from(io::ErrorKind::PermissionDenied));
         let file = self.file.as_mut().ok_or_else(read_only)?;
-        file.write_all(&text).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
+        if let Err(source) = written {
+            self.failed = true;
+            return Err(failed(source));
+        }
         for change in changes {
             if let Some(moving) = self.moving.get_mut(change.device) {
                 moving.state = change.state;

@@ -203,3 +203,33 @@ fn a_journal_that_cannot_be_written_says_so_and_keeps_its_state() {
     assert!(matches!(error, JournalError::Io { .. }), "{error}");
     assert_eq!(journal.devices()[1].state.stage(), Stage::Planned);
 }
+
+#[test]
+fn nothing_is_written_behind_a_line_that_a_full_disk_has_cut_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("move.jsonl");
+    let mut journal = begun(&path);
+    let change = |journal: &Journal, device: usize| Change {
+        device,
+        state: journal.devices()[device]
+            .state
+            .on(Event::Pause, 20)
+            .unwrap(),
+        kept: None,
+        why: None,
+    };
+    let good = journal.file.replace(File::create("/dev/full").unwrap());
+    let first = change(&journal, 1);
+    journal.save(&[first], None).unwrap_err();
+    // As far as the disk had room.
+    let mut good = good.unwrap();
+    good.write_all(b"{\"device\":1,\"sta").unwrap();
+    journal.file = Some(good);
+    let second = change(&journal, 0);
+    let error = journal.save(&[second], None).unwrap_err();
+    assert!(matches!(error, JournalError::Io { .. }), "{error}");
+    drop(journal);
+    let read = Journal::open(&path).unwrap();
+    assert_eq!(read.devices()[0].state.stage(), Stage::Recording);
+    assert_eq!(read.requests(), 3);
+}

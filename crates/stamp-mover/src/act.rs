@@ -103,6 +103,15 @@ pub(crate) async fn read_enrollment(
     let Some(registration) = found(dps.registration(id).await)? else {
         return obstacle(Obstacle::EnrolmentMissing, missing);
     };
+    let assigned = registration.device_id.as_deref();
+    if let Some(other) = assigned.filter(|id| *id != device.device.as_str()) {
+        // Enrolled by itself it would be let in under the name of the device that is to be moved.
+        let why = format!(
+            "registration {id} at {name} is of device {other}, not {}",
+            device.device
+        );
+        return obstacle(Obstacle::EnrolmentMissing, why);
+    }
     let Some(group) = registration.group_id else {
         let why =
             format!("{name} has no enrolment {id} any more, and its registration names no group");
@@ -133,10 +142,48 @@ pub(crate) async fn read_source(
     let Some(identity) = found(hub.device(&device.device).await)? else {
         return Ok(None);
     };
+    if identity.status == DeviceStatus::Disabled {
+        // DPS makes it at the target as one that is let in.
+        let reason = identity.status_reason().unwrap_or("no reason is given");
+        let why = format!(
+            "device {} is disabled at {} ({reason}): moved, it would be let in",
+            device.device,
+            hub.name()
+        );
+        return obstacle(Obstacle::Denied, why);
+    }
     let Some(twin) = found(hub.twin(&device.device).await)? else {
         return Ok(None);
     };
-    Ok(Some(Kept::new(enrollment, &identity, twin)))
+    let kept = Kept::new(enrollment, &identity, twin);
+    let bytes = kept.bytes();
+    if bytes > KEPT_BYTES_MAX {
+        let why = format!(
+            "the records of device {} have {bytes} bytes; at most {KEPT_BYTES_MAX} can be kept",
+            device.device
+        );
+        return obstacle(Obstacle::Denied, why);
+    }
+    Ok(Some(kept))
+}
+
+/// Refuses a device that the target lets in before anything was done: its rows there would be no
+/// sign that the one at the source has come, which would then be erased.
+pub(crate) async fn check_target(
+    hub: &impl DeviceRegistry,
+    device: &PlannedDevice,
+) -> Result<(), ActError> {
+    match found(hub.device(&device.device).await)? {
+        Some(there) if there.status == DeviceStatus::Enabled => {
+            let why = format!(
+                "device {} is let in at {} already: its rows there would prove nothing; delete or disable it there",
+                device.device,
+                hub.name()
+            );
+            obstacle(Obstacle::Denied, why)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Points the device's enrolment to one hub.

@@ -415,8 +415,8 @@ impl<'f> Tenants<'f> {
 
 /// Registry operations at the source for one device: recorded 1, disabled 2, erased 2, audited 1.
 const SOURCE_OPERATIONS: u64 = 6;
-/// At the target: made room for 1, audited 1. DPS makes the device there by itself.
-const TARGET_OPERATIONS: u64 = 2;
+/// At the target: looked for 1, made room for 1, audited 1. DPS makes the device there by itself.
+const TARGET_OPERATIONS: u64 = 3;
 
 impl Plan {
     /// How long the move takes at least by the hubs' limits, of which it uses a share, in minutes:

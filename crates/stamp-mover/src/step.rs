@@ -75,7 +75,7 @@ where
     };
     let Some(kept) = &step.kept else {
         if step.act == Act::RecordSource {
-            return record(doors, source, device, cancel).await;
+            return record(doors, [source, target], device, cancel).await;
         }
         return Stepped::refused(
             Obstacle::Changed,
@@ -83,7 +83,7 @@ where
         );
     };
     let done = match step.act {
-        Act::RecordSource => return record(doors, source, device, cancel).await,
+        Act::RecordSource => return record(doors, [source, target], device, cancel).await,
         Act::PointEnrolment => point(doors, [source, target], device, kept, cancel).await,
         Act::RestoreEnrolment => {
             let hubs = [source.name.as_str(), target.name.as_str()];
@@ -131,7 +131,7 @@ impl Stepped {
 
 async fn record<H, D, S>(
     doors: &Inner<H, D, S>,
-    source: &HubDoor<H>,
+    [source, target]: [&HubDoor<H>; 2],
     device: &PlannedDevice,
     cancel: &CancellationToken,
 ) -> Stepped
@@ -147,6 +147,12 @@ where
         Ok(enrollment) => enrollment,
         Err(failed) => return failed,
     };
+    let check = || act::check_target(&target.door, device);
+    let turns = [(&target.registry, 1)];
+    let checked = run(&target.peer, &turns, "iothub.check-target", cancel, check).await;
+    if let Err(failed) = checked {
+        return failed;
+    }
     let read = || act::read_source(&source.door, device, &enrollment);
     let turns = [(&source.registry, 1), (&source.twins, 1)];
     match run(&source.peer, &turns, "iothub.read-source", cancel, read).await {

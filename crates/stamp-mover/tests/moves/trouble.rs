@@ -180,3 +180,82 @@ async fn a_service_that_is_away_for_long_leaves_the_move_to_another_run() {
     world.set_hook(None);
     assert_eq!(world.resume().await.verdict, Verdict::Complete);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_was_disabled_before_the_move_is_not_let_in_by_it() {
+    let world = World::new(1);
+    world.live();
+    world.hub("test").put("press-0", DeviceStatus::Disabled);
+    let report = world.run(world.begin()).await;
+    assert_eq!(report.persons, ["press-0"], "{report:#?}");
+    let why = report.list[0].why.clone().unwrap();
+    assert!(why.contains("press-0 is disabled at test.example"), "{why}");
+    assert!(!world.hub("prod-1").admits("press-0"));
+    let enrolled = world.dps.enrolled("press-0").unwrap();
+    assert_eq!(enrolled.only_hub(), Some("test.example"));
+    world.ask(What::RollBack);
+    assert_eq!(world.resume().await.taken_back, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_the_target_lets_in_already_is_not_taken_for_the_one_that_is_moved() {
+    let world = World::new(1);
+    world.dark.lock().unwrap().push("press-0".to_owned());
+    world.live();
+    // Another one of the same name, which sends.
+    world.hub("prod-1").put("press-0", DeviceStatus::Enabled);
+    let clock = world.clock();
+    let sends = async {
+        loop {
+            let prod = crate::world::stamp("prod-1");
+            world.sightings.tell(&prod, "press-0", clock());
+            crate::world::wait(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    let report = tokio::select! {
+        report = world.run(world.begin()) => report,
+        () = sends => unreachable!("it sends for ever"),
+    };
+    assert!(world.hub("test").admits("press-0"), "{report:#?}");
+    assert_eq!(report.persons, ["press-0"]);
+    assert_eq!(report.in_both, ["press-0"]);
+    let why = report.list[0].why.clone().unwrap();
+    assert!(why.contains("let in at prod-1.example already"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_of_another_device_of_the_group_is_not_enrolled_under_this_ones_name() {
+    let world = World::of_group(2);
+    world.live();
+    let mut plan = world.plan();
+    plan.devices.truncate(1);
+    plan.devices[0].registration = "press-1".to_owned();
+    let now_us = (world.clock())();
+    let path = world.journal_path();
+    let journal = stamp_mover::Journal::create(&path, &plan, crate::world::POLICY, now_us);
+    let report = world.run(journal.unwrap()).await;
+    assert_eq!(report.persons, ["press-0"], "{report:#?}");
+    let why = report.list[0].why.clone().unwrap();
+    assert_eq!(
+        why,
+        "registration press-1 at dps.example is of device press-1, not press-0"
+    );
+    assert!(world.dps.enrolled("press-1").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_no_line_of_the_journal_can_hold_are_refused_and_the_journal_stays_readable() {
+    let world = World::new(1);
+    world.live();
+    let id = stamp_model::DeviceId::parse("press-0".into()).unwrap();
+    let tags = serde_json::json!({ "tags": { "note": "x".repeat(2 << 20) } });
+    let hub = world.hub("test");
+    stamp_iothub::DeviceRegistry::patch_twin(hub, &id, "t1", &tags)
+        .await
+        .unwrap();
+    let report = world.run(world.begin()).await;
+    assert_eq!(report.persons, ["press-0"]);
+    let why = report.list[0].why.clone().unwrap();
+    assert!(why.contains("can be kept"), "{why}");
+    assert_eq!(world.resume().await.persons, ["press-0"]);
+}

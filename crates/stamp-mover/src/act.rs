@@ -10,6 +10,7 @@ use stamp_iothub::{
 use stamp_placement::device_move::{Obstacle, Outcome};
 use stamp_resilience::{Classify, FailureKind};
 
+use crate::journal::KEPT_BYTES_MAX;
 use crate::kept::Kept;
 use crate::plan::PlannedDevice;
 

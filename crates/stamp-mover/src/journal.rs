@@ -21,6 +21,8 @@ use crate::plan::{DEVICES_MAX, Plan, PlannedDevice, Side};
 const FORMAT: u32 = 1;
 /// Longest line. A device's twin has at most 72 KB.
 const LINE_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of what is kept of a device, so that it fits a line with the rest of it.
+pub(crate) const KEPT_BYTES_MAX: usize = LINE_BYTES_MAX - (64 << 10);
 /// A journal with this many lines a device is written anew when it is opened.
 const LINES_A_DEVICE_MAX: usize = 16;
 

@@ -54,6 +54,11 @@ impl Kept {
         }
     }
 
+    /// How many bytes it has in the journal.
+    pub(crate) fn bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len())
+    }
+
     /// The hubs that the enrolment chose from.
     pub(crate) fn hubs(&self) -> Vec<String> {
         let kind = match self.group {

@@ -10,6 +10,8 @@ use stamp_placement::{Answer, Environment, Fleet, Planner, Request, Stamp, Stamp
 
 /// Most devices of one move.
 pub(crate) const DEVICES_MAX: usize = 1_000_000;
+/// Longest registration id (limits of DPS).
+const REGISTRATION_CHARS_MAX: usize = 128;
 
 /// A device that is to be moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +132,16 @@ pub enum PlanProblem {
     /// Over a million.
     #[error("{0} devices; one move has at most {DEVICES_MAX}")]
     TooMany(usize),
+    /// A registration id that DPS cannot have.
+    #[error(
+        "device {device}: registration id {registration:?} is not 1 to {REGISTRATION_CHARS_MAX} letters, digits and -._:"
+    )]
+    Registration {
+        /// The device.
+        device: String,
+        /// Its registration id, at most 200 characters of it.
+        registration: String,
+    },
     /// A device is named twice.
     #[error("device {0} is named twice")]
     Twice(String),
@@ -314,12 +326,24 @@ fn planned(
         });
     }
     let registration = wanted.registration.clone();
+    let registration = registration.unwrap_or_else(|| wanted.device.as_str().to_owned());
+    if !is_registration(&registration) {
+        return Err(PlanProblem::Registration {
+            device: wanted.device.as_str().to_owned(),
+            registration: registration.chars().take(200).collect(),
+        });
+    }
     Ok(PlannedDevice {
-        registration: registration.unwrap_or_else(|| wanted.device.as_str().to_owned()),
+        registration,
         device: wanted.device.clone(),
         tenant: tenant.clone(),
         target,
     })
+}
+
+fn is_registration(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    (1..=REGISTRATION_CHARS_MAX).contains(&text.len()) && text.bytes().all(good)
 }
 
 /// A stamp that was named: residency and ownership hold all the same.

@@ -148,6 +148,24 @@ fn every_reason_against_a_move_is_told_at_once() {
 }
 
 #[test]
+fn a_registration_id_that_dps_cannot_have_is_refused_before_the_move() {
+    let long = "r".repeat(129);
+    for bad in ["", "press 7", "press/7", long.as_str()] {
+        let mut wanted = wanted(&["press-7"]);
+        wanted[0].registration = Some(bad.to_owned());
+        let fleet = fleet();
+        let destination = Destination::Stamp(stamp("eu-1"));
+        let usage = Usage::none(&fleet);
+        let planned = plan(&fleet, &usage, &stamp("eu-test"), &destination, &wanted);
+        let problems = planned.unwrap_err();
+        assert!(
+            matches!(&problems[..], [PlanProblem::Registration { device, .. }] if device == "press-7"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn a_stamp_takes_no_more_devices_than_its_hard_limit() {
     let fleet = fleet();
     let mut usage = Usage::none(&fleet);

@@ -152,7 +152,7 @@ where
         };
         let mut list: Vec<DeviceReport> = moving
             .iter()
-            .map(|moving| device(moving, &policy, now_us))
+            .map(|moving| DeviceReport::of(moving, &policy, now_us))
             .collect();
         let mut problems = Vec::new();
         if let Some(before_us) = options.telemetry_before_us {
@@ -232,21 +232,24 @@ where
     }
 }
 
-fn device(moving: &Moving, policy: &MovePolicy, now_us: i64) -> DeviceReport {
-    let due = moving.state.next(now_us, policy);
-    DeviceReport {
-        device: moving.planned.device.as_str().to_owned(),
-        tenant: moving.planned.tenant.to_string(),
-        target: moving.planned.target.clone(),
-        stage: moving.state.stage(),
-        since_us: moving.state.since_us(),
-        straggler: matches!(due, Due::Telemetry { straggler: true }),
-        person: matches!(due, Due::Person(_)),
-        why: moving.why.clone(),
-        at_source: None,
-        at_target: None,
-        source: None,
-        telemetry: None,
+impl DeviceReport {
+    /// What the journal alone says of a device.
+    pub(crate) fn of(moving: &Moving, policy: &MovePolicy, now_us: i64) -> Self {
+        let due = moving.state.next(now_us, policy);
+        Self {
+            device: moving.planned.device.as_str().to_owned(),
+            tenant: moving.planned.tenant.to_string(),
+            target: moving.planned.target.clone(),
+            stage: moving.state.stage(),
+            since_us: moving.state.since_us(),
+            straggler: matches!(due, Due::Telemetry { straggler: true }),
+            person: matches!(due, Due::Person(_)),
+            why: moving.why.clone(),
+            at_source: None,
+            at_target: None,
+            source: None,
+            telemetry: None,
+        }
     }
 }
 
@@ -287,7 +290,9 @@ fn sum_up(
     if let Some(audited) = audited {
         report.compare(moving, &audited);
     }
-    let same = report.before == report.after && report.in_both.is_empty();
+    // The sums alone could be equal because one is let in that was not, and another nowhere.
+    let same =
+        report.before == report.after && report.in_both.is_empty() && report.nowhere.is_empty();
     if report.under_way > 0 || !same || !report.problems.is_empty() {
         report.verdict = Verdict::Differs;
     }
@@ -340,5 +345,59 @@ impl Report {
                 most.max(self.under_way).max(1)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stamp_model::{DeviceId, TenantId};
+
+    use super::*;
+    use crate::plan::PlannedDevice;
+
+    /// A device that was moved, and whether it was let in before.
+    fn moved(name: &str, was_enabled: bool) -> Moving {
+        let state = json!({ "stage": "erased", "roll-back": false, "paused": false,
+            "obstacle": null, "pointed-us": 1, "evidence": null, "since-us": 2 });
+        let kept = json!({ "group": null, "enrollment": {}, "device": {}, "generation-id": "g",
+            "was-enabled": was_enabled, "status-reason": null, "tags": {}, "desired": {},
+            "reported": {} });
+        Moving {
+            planned: PlannedDevice {
+                device: DeviceId::parse(name.into()).unwrap(),
+                registration: name.to_owned(),
+                tenant: TenantId::parse("contoso").unwrap(),
+                target: StampId::parse("prod").unwrap(),
+            },
+            state: serde_json::from_value(state).unwrap(),
+            kept: Some(serde_json::from_value(kept).unwrap()),
+            why: None,
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_let_in_nowhere_is_not_made_good_by_one_that_was_not_let_in_before() {
+        let moving = [moved("lost", true), moved("found", false)];
+        let policy = MovePolicy {
+            keep_source_us: 1,
+            straggler_after_us: 1,
+        };
+        let audited = vec![
+            Audited::default(),
+            Audited {
+                target: Some(DeviceStatus::Enabled),
+                ..Audited::default()
+            },
+        ];
+        let list: Vec<DeviceReport> = moving
+            .iter()
+            .map(|one| DeviceReport::of(one, &policy, 3))
+            .collect();
+        let from = StampId::parse("test").unwrap();
+        let report = sum_up(from, 0, 3, &moving, list, Some(audited), Vec::new());
+        assert_eq!((report.before, report.after), (Some(1), Some(1)));
+        assert_eq!(report.nowhere, ["lost"]);
+        assert_eq!(report.verdict, Verdict::Differs);
     }
 }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::doors::PeerPolicy;
 use crate::plan::DEVICES_MAX;
 
+/// Most pages of one query. A page has up to a thousand devices and may have none.
+const PAGES_MAX: usize = 20_000;
+
 /// Why the devices of a query are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
@@ -25,6 +28,9 @@ pub enum SelectError {
     /// More than one move may have.
     #[error("the query names over {DEVICES_MAX} devices")]
     TooMany,
+    /// The hub says again and again that more follows.
+    #[error("the query was not answered to the end within {PAGES_MAX} pages")]
+    Endless,
 }
 
 /// Why one page of a query is not known.
@@ -63,7 +69,7 @@ pub async fn select(
     let (retry, observer) = (policy.services.clone(), Arc::clone(observer));
     let peer = Peer::new("iothub/query", retry, policy.seed, observer)?;
     let pace = Pace::new(Bucket::per_minute(queries_per_minute, 2));
-    let mut found = BTreeSet::new();
+    let mut found = Found::default();
     let mut page = PageRequest::first();
     loop {
         pace.turn(cancel).await;
@@ -84,13 +90,44 @@ pub async fn select(
         };
         let name = idempotent("iothub.query");
         let (ids, continuation) = peer.run(name, cancel, read).await.map_err(Box::new)?;
-        found.extend(ids);
-        if found.len() > DEVICES_MAX {
-            return Err(SelectError::TooMany);
-        }
+        found.take(ids)?;
         match continuation {
             Some(text) => page.continuation = Some(text),
-            None => return Ok(found.into_iter().collect()),
+            None => return Ok(found.devices.into_iter().collect()),
         }
+    }
+}
+
+/// What the pages so far have named.
+#[derive(Debug, Default)]
+struct Found {
+    devices: BTreeSet<DeviceId>,
+    pages: usize,
+}
+
+impl Found {
+    fn take(&mut self, page: Vec<DeviceId>) -> Result<(), SelectError> {
+        self.devices.extend(page);
+        self.pages += 1;
+        match (self.devices.len(), self.pages) {
+            (devices, _) if devices > DEVICES_MAX => Err(SelectError::TooMany),
+            (_, pages) if pages > PAGES_MAX => Err(SelectError::Endless),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_answers_pages_without_end_is_not_asked_without_end() {
+        let mut found = Found::default();
+        for _ in 0..PAGES_MAX {
+            found.take(Vec::new()).unwrap();
+        }
+        let error = found.take(Vec::new()).unwrap_err();
+        assert!(matches!(error, SelectError::Endless), "{error}");
     }
 }

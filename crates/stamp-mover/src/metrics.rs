@@ -9,7 +9,7 @@ pub trait Observed: Send + Sync {
     /// An act ended.
     fn acted(&self, act: Act, outcome: Outcome);
 
-    /// How far the move is. At each change, at most a few times a second.
+    /// How far the move is: twice a second while it runs, and at the end.
     fn progress(&self, progress: &Progress);
 }
 

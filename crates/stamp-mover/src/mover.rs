@@ -17,6 +17,9 @@ use crate::request::{RequestError, Requests};
 use crate::schedule::Bounds;
 use crate::sighting::Sightings;
 
+/// Most devices that are begun and not verified: as many as are looked for at once.
+pub(crate) const UNDER_WAY_MAX: usize = 100_000;
+
 /// Microseconds since 1970 UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -25,7 +28,7 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct MoverOptions {
     /// Acts that run at the same time, 1 to 256. Default 8.
     pub acts_max: usize,
-    /// Devices that were begun and are not verified yet, at least 1. Default 1,000: as many as
+    /// Devices that were begun and are not verified yet, 1 to 100,000. Default 1,000: as many as
     /// register with DPS in a minute.
     pub under_way_max: usize,
     /// With this many stragglers no further device is begun, at least 1. Default 20.
@@ -192,7 +195,7 @@ where
 
     fn bounds(&self) -> Bounds {
         Bounds {
-            under_way_max: self.options.under_way_max.max(1),
+            under_way_max: self.options.under_way_max.clamp(1, UNDER_WAY_MAX),
             stragglers_max: self.options.stragglers_max.max(1),
             stop_at_verified: self.options.stop_at_verified,
         }

@@ -20,8 +20,6 @@ use crate::step::{Step, Stepped, chain, perform};
 
 /// How often requests are looked for.
 const TICK: Duration = Duration::from_millis(500);
-/// Devices that are looked for at once.
-const LOOKED_FOR_MAX: usize = 100_000;
 
 /// What a task has come to.
 enum Done {
@@ -51,6 +49,8 @@ struct Run {
     blind: u32,
     stragglers: usize,
     requests_bytes: Option<u64>,
+    /// When whoever watches is told again: it takes a look at every device.
+    next_told: Instant,
 }
 
 pub(super) async fn run<H, D, S>(
@@ -74,6 +74,7 @@ where
         blind: 0,
         stragglers: 0,
         requests_bytes: None,
+        next_told: Instant::now(),
     };
     run.fill(mover);
     let ended = run.turns(mover, cancel).await;
@@ -102,7 +103,10 @@ impl Run {
             }
             self.begin(mover, cancel).await?;
             self.look(mover, cancel);
-            mover.observed.progress(&mover.progress());
+            if Instant::now() >= self.next_told {
+                mover.observed.progress(&mover.progress());
+                self.next_told = Instant::now() + TICK;
+            }
             let ended = self.wait(cancel).await;
             self.take_in(mover, ended).await?;
         }
@@ -270,7 +274,7 @@ impl Run {
     {
         let journal = mover.journal();
         let mut wanted: BTreeMap<StampId, BTreeMap<String, i64>> = BTreeMap::new();
-        for device in self.schedule.waiting().take(LOOKED_FOR_MAX) {
+        for device in self.schedule.waiting().take(super::UNDER_WAY_MAX) {
             if let Some(moving) = journal.devices().get(device) {
                 let since_us = moving.state.pointed_us().unwrap_or(i64::MAX);
                 let of_stamp = wanted.entry(moving.planned.target.clone()).or_default();

@@ -82,7 +82,7 @@ pub(super) struct MoveArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     acts_max: u16,
     /// Devices that are begun and not seen at their target yet.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     under_way_max: u32,
     /// With so many late devices no further one is begun.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]

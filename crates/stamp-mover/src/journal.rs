@@ -16,6 +16,7 @@ use stamp_placement::device_move::{DeviceMove, MovePolicy};
 
 use crate::kept::Kept;
 use crate::plan::{DEVICES_MAX, Plan, PlannedDevice, Side};
+use crate::request::{Request, RequestError, Requests};
 
 /// Of this program's lines.
 const FORMAT: u32 = 1;
@@ -126,7 +127,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins a move: writes the plan and every device, and only then gives the file its name.
+    /// Begins a move: writes the plan and every device, and only then gives the file its name. What
+    /// was asked of an earlier move of this name is not asked of this one.
     ///
     /// # Errors
     /// [`JournalError::Exists`], [`JournalError::Busy`], [`JournalError::Io`].
@@ -140,6 +142,9 @@ impl Journal {
         if path.exists() {
             return Err(JournalError::Exists(path.to_owned()));
         }
+        Requests::of(path)
+            .remove()
+            .map_err(|source| io_error(path, "removing requests to an earlier move", source))?;
         let header = Header {
             stampworks_move: FORMAT,
             began_us: now_us,
@@ -183,7 +188,7 @@ impl Journal {
             file.seek(SeekFrom::End(0)).map_err(failed)?;
             file
         };
-        Ok(Self {
+        let mut opened = Self {
             path: path.to_owned(),
             file: Some(file),
             _lock: Some(lock),
@@ -191,7 +196,12 @@ impl Journal {
             moving: read.moving,
             requests: read.requests,
             failed: false,
-        })
+        };
+        if opened.requests > 0 && Requests::of(path).are_gone() {
+            // Those that come now are counted from the first.
+            opened.save(&[], Some(0))?;
+        }
+        Ok(opened)
     }
 
     /// Reads a journal as it is now, also while another process writes it.
@@ -270,10 +280,13 @@ impl Journal {
         }
     }
 
-    /// Of all requests to the move, those that no mover has taken in yet.
-    #[must_use]
-    pub fn pending<'a>(&self, all: &'a [crate::Request]) -> &'a [crate::Request] {
-        all.get(self.requests..).unwrap_or_default()
+    /// The requests to the move that no mover has taken in yet.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn pending(&self) -> Result<Vec<Request>, RequestError> {
+        let requests = Requests::of(&self.path);
+        requests.after(requests.read()?, self.requests)
     }
 
     /// Requests that were taken in so far.

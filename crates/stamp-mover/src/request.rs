@@ -50,6 +50,20 @@ pub enum RequestError {
         #[source]
         source: io::Error,
     },
+    /// There are fewer than the move has taken in: somebody cut or replaced the file, and what was
+    /// asked since may be among those that are there.
+    #[error(
+        "{} has {found} requests and the move has taken in {taken}: put back the file as it was, or remove it and ask again",
+        path.display()
+    )]
+    Fewer {
+        /// The file.
+        path: PathBuf,
+        /// Requests that it has.
+        found: usize,
+        /// Requests that it had.
+        taken: usize,
+    },
     /// A line is no request.
     #[error("{}, line {line}: {problem}", path.display())]
     Broken {
@@ -139,6 +153,38 @@ impl Requests {
                 })
             })
             .collect()
+    }
+
+    /// Whether there is none, and never was since the file was removed.
+    pub(crate) fn are_gone(&self) -> bool {
+        matches!(self.path.try_exists(), Ok(false))
+    }
+
+    /// Removes them all.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those that came after the first `taken`.
+    ///
+    /// # Errors
+    /// [`RequestError::Fewer`].
+    pub(crate) fn after(
+        &self,
+        mut all: Vec<Request>,
+        taken: usize,
+    ) -> Result<Vec<Request>, RequestError> {
+        match all.len() < taken {
+            true => Err(RequestError::Fewer {
+                path: self.path.clone(),
+                found: all.len(),
+                taken,
+            }),
+            false => Ok(all.split_off(taken)),
+        }
     }
 
     fn io_error(&self, source: io::Error) -> RequestError {

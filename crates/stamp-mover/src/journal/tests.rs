@@ -38,6 +38,7 @@ fn plan(devices: usize) -> Plan {
 /// A journal of two devices, the first of which was begun.
 fn begun(path: &Path) -> Journal {
     let mut journal = Journal::create(path, &plan(2), POLICY, 10).unwrap();
+    fs::write(beside(path, ".requests"), "").unwrap();
     let state = journal.devices()[0].state.begin(11, &POLICY).unwrap();
     let change = Change {
         device: 0,

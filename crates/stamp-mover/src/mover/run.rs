@@ -143,13 +143,12 @@ impl Run {
             return Ok(());
         }
         self.requests_bytes = Some(bytes);
-        let all = mover.requests.read()?;
         let taken = mover.journal().requests();
-        let fresh = all.get(taken..).unwrap_or_default();
+        let fresh = mover.requests.after(mover.requests.read()?, taken)?;
         if fresh.is_empty() {
             return Ok(());
         }
-        for request in fresh {
+        for request in &fresh {
             tracing::info!(what = ?request.what, devices = request.devices.len(), "asked");
             if request.what == What::Continue {
                 mover.given_up.clear();
@@ -157,7 +156,7 @@ impl Run {
             let changes = asked(mover, request);
             mover.save(changes, None).await?;
         }
-        mover.save(Vec::new(), Some(all.len())).await?;
+        mover.save(Vec::new(), Some(taken + fresh.len())).await?;
         self.fill(mover);
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! What people ask of a move while it runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use stamp_mover::{Verdict, What};
-use stamp_placement::device_move::Stage;
+use stamp_mover::{MoverError, Observed, Progress, RequestError, Verdict, What};
+use stamp_placement::device_move::{Act, Outcome, Stage};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, report, wait};
@@ -104,4 +107,72 @@ async fn a_stopped_mover_finishes_its_acts_and_leaves_a_journal_to_go_on_with() 
         (4, Verdict::Complete),
         "{whole:#?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_were_cut_off_or_replaced_are_told_and_never_passed_over() {
+    let world = World::new(2);
+    world.live();
+    let journal = world.begin();
+    world.ask(What::Pause);
+    world.ask(What::Pause);
+    world.run(journal).await;
+    // Somebody replaces the file, and somebody else asks.
+    std::fs::remove_file(world.requests_path()).unwrap();
+    world.ask(What::RollBack);
+    let journal = world.reopen().await;
+    let mut mover = world.mover(journal, |_| {});
+    let error = mover.run(&CancellationToken::new()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MoverError::Requests(RequestError::Fewer {
+                found: 1,
+                taken: 2,
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+    drop(mover);
+    // Removed and noticed, they are counted anew.
+    std::fs::remove_file(world.requests_path()).unwrap();
+    let journal = world.reopen().await;
+    world.ask(What::RollBack);
+    let report = world.run(journal).await;
+    assert_eq!(report.taken_back, 2, "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_of_an_earlier_move_of_the_same_name_is_not_asked_of_this_one() {
+    let world = World::new(2);
+    world.live();
+    drop(world.begin());
+    world.ask(What::RollBack);
+    assert_eq!(world.resume().await.taken_back, 2);
+    std::fs::remove_file(world.journal_path()).unwrap();
+    let report = world.run(world.begin()).await;
+    assert_eq!((report.moved, report.taken_back), (2, 0), "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_watches_is_told_twice_a_second_however_many_acts_end() {
+    struct Counts(AtomicUsize);
+    impl Observed for Counts {
+        fn acted(&self, _act: Act, _outcome: Outcome) {}
+        fn progress(&self, _progress: &Progress) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let world = World::new(300);
+    world.live();
+    let counts = Arc::new(Counts(AtomicUsize::new(0)));
+    let watched = Arc::clone(&counts) as Arc<dyn Observed>;
+    let mut mover = world.mover_watched(world.begin(), watched, |_| {});
+    let began = Instant::now();
+    mover.run(&CancellationToken::new()).await.unwrap();
+    assert_eq!(mover.progress().ended(), 300);
+    let told = counts.0.load(Ordering::Relaxed);
+    let most = began.elapsed().as_millis() / 500 + 2;
+    assert!(told as u128 <= most, "{told} times, {most} at most");
 }

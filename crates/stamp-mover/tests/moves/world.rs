@@ -12,7 +12,8 @@ use stamp_iothub::{Attestation, DeviceRegistry as _, DeviceStatus, Enrollment, E
 use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_mover::{
     Clock, Doors, Journal, JournalError, MemorySightings, Mover, MoverError, MoverOptions,
-    PeerPolicy, Plan, PlannedDevice, Report, ReportOptions, Request, Requests, Side, What,
+    Observed, PeerPolicy, Plan, PlannedDevice, Report, ReportOptions, Request, Requests, Side,
+    What,
 };
 use stamp_placement::device_move::{MovePolicy, Stage};
 use stamp_resilience::NoObserver;
@@ -139,6 +140,15 @@ impl World {
 
     /// All devices live until the end of the test, a moment a second.
     pub(crate) fn live(&self) {
+        self.live_every(Duration::from_secs(1));
+    }
+
+    /// The same where the clock is not paused.
+    pub(crate) fn live_fast(&self) {
+        self.live_every(Duration::from_millis(20));
+    }
+
+    fn live_every(&self, moment: Duration) {
         let world = self.clone();
         let _detached = tokio::spawn(async move {
             loop {
@@ -146,7 +156,7 @@ impl World {
                     .devices
                     .iter()
                     .for_each(|device| world.live_once(device));
-                wait(Duration::from_secs(1)).await;
+                wait(moment).await;
             }
         });
     }
@@ -182,6 +192,15 @@ impl World {
         journal: Journal,
         change: impl FnOnce(&mut MoverOptions),
     ) -> Mover<MemoryIotHub, MemoryDps, MemorySightings> {
+        self.mover_watched(journal, Arc::new(()), change)
+    }
+
+    pub(crate) fn mover_watched(
+        &self,
+        journal: Journal,
+        observed: Arc<dyn Observed>,
+        change: impl FnOnce(&mut MoverOptions),
+    ) -> Mover<MemoryIotHub, MemoryDps, MemorySightings> {
         let observer: Arc<dyn stamp_resilience::Observer> = Arc::new(NoObserver);
         let doors = Doors::new(
             &journal.plan(),
@@ -194,7 +213,11 @@ impl World {
         let mut options = MoverOptions::new(self.clock());
         options.acts_max = 2;
         change(&mut options);
-        Mover::new(doors.unwrap(), journal, options, Arc::new(()))
+        Mover::new(doors.unwrap(), journal, options, observed)
+    }
+
+    pub(crate) fn requests_path(&self) -> PathBuf {
+        self.folder.path().join("move.jsonl.requests")
     }
 
     /// Runs a journal to the end of what is due.

@@ -144,14 +144,10 @@ pub(super) async fn run(args: MoveArgs) -> Result<(), Failure> {
 /// A journal to go on with. Asking for it is asking to go on.
 fn resumed(path: &std::path::Path) -> Result<Journal, Failure> {
     let journal = Journal::open(path).map_err(unusable)?;
-    let requests = Requests::of(path);
-    let all = requests.read();
-    let all = all.map_err(|cause| Failure::failed("the requests cannot be read", cause))?;
-    // What was asked since the last run is for this one, and comes after going on.
-    let is_pending = journal
-        .pending(&all)
-        .iter()
-        .any(|request| request.what == What::Pause);
+    let pending = journal.pending();
+    let pending = pending.map_err(|cause| Failure::failed("the requests cannot be read", cause))?;
+    // What was asked since the last run is for this one, and comes before going on.
+    let is_pending = pending.iter().any(|request| request.what == What::Pause);
     if is_pending {
         output::note("a pause was asked for before this run: asking to go on takes it back");
     }
@@ -160,7 +156,7 @@ fn resumed(path: &std::path::Path) -> Result<Journal, Failure> {
         what: What::Continue,
         devices: Vec::new(),
     };
-    let left = requests.leave(&request);
+    let left = Requests::of(path).leave(&request);
     left.map_err(|cause| Failure::failed("the request cannot be left", cause))?;
     Ok(journal)
 }

@@ -289,6 +289,13 @@ impl Journal {
         requests.after(requests.read()?, self.requests)
     }
 
+    /// Says anew why the act of a device was not done. In memory only: the file has an earlier reason.
+    pub(crate) fn tell(&mut self, device: usize, why: Option<String>) {
+        if let Some(moving) = self.moving.get_mut(device) {
+            moving.why = why;
+        }
+    }
+
     /// Requests that were taken in so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests

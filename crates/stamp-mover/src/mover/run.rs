@@ -492,12 +492,18 @@ where
         true => *mover.given_up.entry(device).or_default() += 1,
         false => drop(mover.given_up.remove(&device)),
     }
-    let journal = mover.journal();
+    let mut journal = mover.journal();
     let moving = journal.devices().get(device)?;
     let state = moving
         .state
         .on(Event::Acted(stepped.outcome), now_us)
         .ok()?;
+    let is_same = state == moving.state && stepped.kept.is_none();
+    if is_same && moving.why.is_some() && stepped.why.is_some() {
+        // Tried again and again while a service is away, it would only make the journal longer.
+        journal.tell(device, stepped.why);
+        return None;
+    }
     Some(Change {
         device,
         state,

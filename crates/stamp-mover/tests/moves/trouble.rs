@@ -259,3 +259,23 @@ async fn records_that_no_line_of_the_journal_can_hold_are_refused_and_the_journa
     assert!(why.contains("can be kept"), "{why}");
     assert_eq!(world.resume().await.persons, ["press-0"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_does_not_grow_while_a_service_stays_away() {
+    let world = World::new(1);
+    world.live();
+    let hook: Hook = Arc::new(|request: &MemoryRequest<'_>| match request.service {
+        "dps.example" => Let::Unreachable,
+        _ => Let::Do,
+    });
+    world.set_hook(Some(&hook));
+    let mut mover = world.mover(world.begin(), |_| {});
+    let cancel = tokio_util::sync::CancellationToken::new();
+    mover.run(&cancel).await.unwrap();
+    let length = || std::fs::metadata(world.journal_path()).unwrap().len();
+    let before = length();
+    for _ in 0..10 {
+        mover.run(&cancel).await.unwrap();
+    }
+    assert_eq!(length(), before);
+}

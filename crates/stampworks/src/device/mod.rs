@@ -34,6 +34,11 @@ enum Command {
     Move(Box<move_devices::MoveArgs>),
     /// Let a running mover finish its acts and end.
     Pause(RequestArgs),
+    /// Take a pause back, and try again what was refused.
+    #[command(
+        after_help = "A running mover takes it in by itself; without one, resume the move with or without --unless-paused."
+    )]
+    Resume(RequestArgs),
     /// Begin with no further device; those that were begun go on to the end.
     Abort(RequestArgs),
     /// Take back every device that is not erased at the source yet.
@@ -78,6 +83,7 @@ pub(crate) fn run(args: DeviceArgs) -> Result<(), Failure> {
     match args.command {
         Command::Move(args) => crate::runtime()?.block_on(move_devices::run(*args)),
         Command::Pause(args) => leave(&args, What::Pause),
+        Command::Resume(args) => leave(&args, What::Continue),
         Command::Abort(args) => leave(&args, What::Abort),
         Command::RollBack(args) => leave(&args, What::RollBack),
         Command::Status(args) => status(&args),

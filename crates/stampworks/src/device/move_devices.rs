@@ -66,6 +66,10 @@ pub(super) struct MoveArgs {
     /// Go on with the move of this journal, and try again what was refused.
     #[arg(long, value_name = "JOURNAL")]
     resume: Option<PathBuf>,
+    /// With --resume: leave what is paused, and what waits for a person, as it is. For a supervisor
+    /// that starts it again and again.
+    #[arg(long, requires = "resume")]
+    unless_paused: bool,
     /// Say what would be done, and do nothing.
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
@@ -117,6 +121,7 @@ pub(super) async fn run(args: MoveArgs) -> Result<(), Failure> {
     let fleet = load(&args.fleet.path)?.catalogue.fleet;
     let cancel = CancellationToken::new();
     let journal = match &args.resume {
+        Some(path) if args.unless_paused => Journal::open(path).map_err(unusable)?,
         Some(path) => resumed(path)?,
         None => match begun(&args, &fleet, &cancel).await? {
             Some(journal) => journal,

@@ -28,12 +28,12 @@ use crate::support::{emulator, write_config};
 
 const KEY: &str = "cHJpbWFyeS1wcmltYXJ5LXByaW1hcnk=";
 const SCOPE: &str = "0ne000A247E";
-const DEVICES: usize = 6;
+pub(super) const DEVICES: usize = 6;
 
 /// A test hub, a production hub whose events go into an Event Hub, and a DPS.
-struct Azure {
-    test: IotHubEmulator,
-    prod: IotHubEmulator,
+pub(super) struct Azure {
+    pub(super) test: IotHubEmulator,
+    pub(super) prod: IotHubEmulator,
     dps: DpsEmulator,
     events: EventHubsEmulator,
     folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ fn listen(last: u8) -> Listen {
 }
 
 impl Azure {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let events = emulator(2).await;
         let authority = Arc::new(Authority::generate().unwrap());
@@ -81,7 +81,7 @@ impl Azure {
         azure
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -125,7 +125,7 @@ impl Azure {
     }
 
     /// The real service of the production stamp.
-    fn consumer(&self) -> Service {
+    pub(super) fn consumer(&self) -> Service {
         let folder = self.path("consumer");
         fs::create_dir(&folder).unwrap();
         let store = format!("url = \"file://{}\"", self.path("weu-1").display());
@@ -149,14 +149,14 @@ impl Azure {
     }
 
     /// Exit code, stdout and stderr.
-    fn ran(&self, args: &[&str]) -> (Option<i32>, String, String) {
+    pub(super) fn ran(&self, args: &[&str]) -> (Option<i32>, String, String) {
         let out = self.device(args).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (out.status.code(), text(out.stdout), text(out.stderr))
     }
 
     /// Each device is enrolled by itself at the test hub, and lives until the end of the test.
-    fn switch_on(&self) {
+    pub(super) fn switch_on(&self) {
         for number in 0..DEVICES {
             let id = format!("d-{number}");
             let record = json!({
@@ -176,7 +176,7 @@ impl Azure {
         }
     }
 
-    fn is_at(&self, hub: &IotHubEmulator, status: &str) -> usize {
+    pub(super) fn is_at(&self, hub: &IotHubEmulator, status: &str) -> usize {
         let at = |number: &usize| {
             let device = hub.hub().device(&format!("d-{number}"));
             device.is_some_and(|device| device["status"] == status)
@@ -279,7 +279,7 @@ async fn exchange(
     Some((status, serde_json::from_str(body).unwrap_or_default()))
 }
 
-fn lines(journal: &Path) -> usize {
+pub(super) fn lines(journal: &Path) -> usize {
     fs::read_to_string(journal).map_or(0, |text| text.lines().count())
 }
 
@@ -451,4 +451,43 @@ async fn a_move_is_said_refused_paused_and_taken_back_from_the_command_line() {
         said.contains("complete: 2 devices, 0 moved, 2 taken back"),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_started_again_leaves_a_pause_as_it_is() {
+    let azure = Azure::start().await;
+    azure.switch_on();
+    until("devices in test", async || {
+        azure.is_at(&azure.test, "enabled") == DEVICES
+    })
+    .await;
+    let ran = |args: &[&str]| tokio::task::block_in_place(|| azure.ran(args));
+    let run = [
+        "--straggler-after",
+        "1s",
+        "--look-every",
+        "200ms",
+        "--no-audit",
+    ];
+    let begin = ["move", "--from", "weu-test", "--to", "weu-1", "d-0", "d-1"];
+    let begin: Vec<&str> = begin.into_iter().chain(run).collect();
+    assert_eq!(
+        ran(&begin).0,
+        Some(5),
+        "nobody writes the tables: both are late"
+    );
+    assert_eq!(ran(&["pause", "device-move.jsonl"]).0, Some(0));
+    let job = ["move", "--resume", "device-move.jsonl", "--unless-paused"];
+    let job: Vec<&str> = job.into_iter().chain(run).collect();
+    for _ in 0..2 {
+        let (code, _, errors) = ran(&job);
+        assert_eq!(code, Some(5), "{errors}");
+        let (_, said, _) = ran(&["status", "device-move.jsonl"]);
+        assert!(said.contains("paused") && said.contains('2'), "{said}");
+    }
+    assert_eq!(ran(&["resume", "device-move.jsonl"]).0, Some(0));
+    assert_eq!(ran(&job).0, Some(5));
+    let (_, said, _) = ran(&["status", "device-move.jsonl"]);
+    assert!(!said.contains("paused"), "{said}");
+    assert!(said.contains("late: d-0"), "{said}");
 }

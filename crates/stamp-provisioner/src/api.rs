@@ -8,12 +8,11 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use stamp_http::{Handler, Refusal, Reply, Request};
+use stamp_http::{Access, Handler, Refusal, Reply, Request};
 use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_placement::Environment;
 use stamp_telemetry::{ProvisionMetrics, ProvisionRoute};
 
-use crate::access::Access;
 use crate::allocator::{Allocator, Located};
 use crate::decide;
 use crate::webhook::Registration;
@@ -144,7 +143,9 @@ impl Api {
                 "served",
             ));
         }
-        self.access.check(request)?;
+        if !self.access.lets_in(request) {
+            return Err(Refused::new(Reason::Unauthorized, Access::HINT));
+        }
         match route {
             Route::Allocate => self.allocate(request).await,
             Route::Tenant(id) => self.tenant(request, id).await,

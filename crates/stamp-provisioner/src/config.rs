@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use stamp_http::{Limits, TlsFiles};
+use stamp_http::{AccessConfig, Limits, TlsFiles};
 use stamp_model::StampId;
 use stamp_reservations::ReservationsConfig;
 use stamp_resilience::RetryPolicy;
@@ -62,16 +62,6 @@ pub struct ProvisionConfig {
 
 fn name() -> StampId {
     StampId::parse("provisioner").expect("a literal that is one path segment")
-}
-
-/// Who may ask. A certificate that `tls.client-ca` signed lets a caller in as well.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct AccessConfig {
-    /// Environment variable with the keys, one a line.
-    pub keys_env: Option<String>,
-    /// File with the keys, one a line, relative to the configuration file. Read again when it changes.
-    pub keys_file: Option<PathBuf>,
 }
 
 /// What may be given away while the database is away.
@@ -245,19 +235,8 @@ impl ProvisionConfig {
                 return Err(ConfigError::value("reserve.replicas", why));
             }
         }
-        let access = &self.access;
         let certified = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        match (&access.keys_env, &access.keys_file) {
-            (Some(_), Some(_)) => Err(ConfigError::value(
-                "access.keys-file",
-                "access.keys-env is set too",
-            )),
-            (None, None) if !certified => Err(ConfigError::value(
-                "access",
-                "nobody could be let in: set keys-env, keys-file or tls.client-ca",
-            )),
-            _ => Ok(()),
-        }
+        Ok(self.access.check(certified)?)
     }
 
     fn rebase(&mut self, base: &Path) {

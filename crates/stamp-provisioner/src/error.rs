@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stamp_http::HttpError;
+use stamp_http::{AccessError, HttpError};
 use stamp_placement::catalogue::Finding;
 use stamp_reservations::ReservationsError;
 
@@ -44,6 +44,15 @@ impl ConfigError {
         Self::Value {
             key: key.into(),
             why: why.into(),
+        }
+    }
+}
+
+impl From<AccessError> for ConfigError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Read { path, cause } => Self::Read { path, cause },
+            AccessError::Value { key, why } => Self::value(key, why),
         }
     }
 }

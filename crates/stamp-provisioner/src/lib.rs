@@ -6,7 +6,6 @@
 //! reserve. Nothing here calls DPS or a hub, trusts what a device says of itself, or changes the
 //! catalogue.
 
-mod access;
 mod allocator;
 mod api;
 mod config;
@@ -24,14 +23,14 @@ use std::sync::Arc;
 
 pub use api::OPENAPI;
 pub use config::{
-    AccessConfig, LogFormat, ProvisionConfig, ReserveConfig, ResilienceConfig, ServerConfig,
-    TelemetryConfig,
+    LogFormat, ProvisionConfig, ReserveConfig, ResilienceConfig, ServerConfig, TelemetryConfig,
 };
 pub use error::{CatalogueError, ConfigError, ProvisionError};
 pub use files::{CatalogueFile, catalogue_files, read_catalogue};
 pub use journal::JournalError;
 pub use refused::{Reason, Refused};
 pub use service::{Checked, ProvisionParts, Provisioner, check};
+pub use stamp_http::AccessConfig;
 pub use webhook::{LINKED_HUBS_MAX, Registration};
 
 /// Microseconds since 1970.

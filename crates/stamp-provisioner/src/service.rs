@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use stamp_http::{Served, Tls, serve};
+use stamp_http::{Access, Served, Tls, serve};
 use stamp_placement::Fleet;
 use stamp_placement::catalogue::Catalogue;
 use stamp_reservations::{Reservations, ReservationsError};
@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
 use crate::allocator::{Allocator, AllocatorParts};
 use crate::api::Api;
 use crate::error::chain;
@@ -48,7 +47,7 @@ pub struct Checked {
 /// As [`Provisioner::start`], but for the database and the address.
 pub fn check(config: &ProvisionConfig) -> Result<Checked, ProvisionError> {
     let fleet = read_catalogue(&config.fleet)?.fleet;
-    Access::load(config.access.clone())?;
+    Access::load(config.access.clone()).map_err(ConfigError::from)?;
     config.tls.clone().map(Tls::load).transpose()?;
     Ok(Checked {
         stamps: fleet.stamps().len(),
@@ -259,7 +258,7 @@ impl Read {
             .map(|reserve| Journal::open(&reserve.journal));
         Ok(Self {
             fleet: warned(read_catalogue(&config.fleet)?),
-            access: Access::load(config.access.clone())?,
+            access: Access::load(config.access.clone()).map_err(ConfigError::from)?,
             tls: config.tls.clone().map(Tls::load).transpose()?,
             journal: journal.transpose()?,
             fleet_marks,

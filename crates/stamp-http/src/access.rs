@@ -1,14 +1,13 @@
 //! Who may ask: a key, as Azure Functions takes it, or a certificate.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use stamp_http::Request;
 
-use crate::config::AccessConfig;
-use crate::{ConfigError, Reason, Refused};
+use crate::Request;
 
 /// Shortest key that is taken, in characters.
 const KEY_CHARS_MIN: usize = 16;
@@ -21,50 +20,113 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// key.
 type Keys = Vec<[u8; 32]>;
 
+/// Who may ask. A certificate that `tls.client-ca` signed lets a caller in as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct AccessConfig {
+    /// Environment variable with the keys, one a line.
+    pub keys_env: Option<String>,
+    /// File with the keys, one a line, relative to the configuration file. Read again when it changes.
+    pub keys_file: Option<PathBuf>,
+}
+
+impl AccessConfig {
+    /// Checks that somebody can be let in, and that there is one place of keys at most. `certified`
+    /// says whether there is an authority of callers' certificates.
+    ///
+    /// # Errors
+    /// [`AccessError::Value`] with the key.
+    pub fn check(&self, certified: bool) -> Result<(), AccessError> {
+        match (&self.keys_env, &self.keys_file) {
+            (Some(_), Some(_)) => Err(AccessError::value(
+                "access.keys-file",
+                "access.keys-env is set too",
+            )),
+            (None, None) if !certified => Err(AccessError::value(
+                "access",
+                "nobody could be let in: set keys-env, keys-file or tls.client-ca",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why keys cannot be used. Never holds a key.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file of keys is missing, unreadable or too large.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// What is there are no keys, or two settings contradict.
+    #[error("{key}: {why}")]
+    Value {
+        /// The key of the configuration, such as `access.keys-file`.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+}
+
+impl AccessError {
+    fn value(key: &'static str, why: impl Into<String>) -> Self {
+        Self::Value {
+            key,
+            why: why.into(),
+        }
+    }
+}
+
 /// The keys in force.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub struct Access {
     config: AccessConfig,
     keys: RwLock<Keys>,
 }
 
 impl Access {
     /// Reads the keys. Blocks.
-    pub(crate) fn load(config: AccessConfig) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn load(config: AccessConfig) -> Result<Self, AccessError> {
         let keys = RwLock::new(read(&config)?);
         Ok(Self { config, keys })
     }
 
     /// Reads the keys again; the ones before stay when they cannot be used. Blocks.
-    pub(crate) fn reload(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn reload(&self) -> Result<(), AccessError> {
         let keys = read(&self.config)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
-    /// Lets a caller in: by certificate, by header `x-functions-key`, or by `code` in the query, which
-    /// is where DPS's `webhookUrl` can carry a key.
-    ///
-    /// # Errors
-    /// `unauthorized`.
-    pub(crate) fn check(&self, request: &Request) -> Result<(), Refused> {
+    /// What a caller who is not let in is told.
+    pub const HINT: &str = "show a key in header x-functions-key or as `code` in the query, or a certificate of the client authority";
+
+    /// Whether a caller is let in: by certificate, by header `x-functions-key`, or by `code` in the
+    /// query, which is where DPS's `webhookUrl` can carry a key.
+    #[must_use]
+    pub fn lets_in(&self, request: &Request) -> bool {
         if request.is_certified {
-            return Ok(());
+            return true;
         }
         let of_query = request.query.as_deref().and_then(code);
         let of_header = request.header("x-functions-key").map(str::as_bytes);
         let shown = of_header.map(<[u8]>::to_vec).or(of_query);
-        let is_known = shown.is_some_and(|shown| {
+        shown.is_some_and(|shown| {
             let digest: [u8; 32] = Sha256::digest(&shown).into();
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
             keys.contains(&digest)
-        });
-        if is_known {
-            return Ok(());
-        }
-        let message = "show a key in header x-functions-key or as `code` in the query, or a \
-                       certificate of the client authority";
-        Err(Refused::new(Reason::Unauthorized, message))
+        })
     }
 }
 
@@ -74,11 +136,11 @@ fn code(query: &str) -> Option<Vec<u8>> {
     found.map(|(_, value)| percent_decode_str(value).collect())
 }
 
-fn read(config: &AccessConfig) -> Result<Keys, ConfigError> {
+fn read(config: &AccessConfig) -> Result<Keys, AccessError> {
     match (&config.keys_env, &config.keys_file) {
         (Some(name), _) => match std::env::var(name) {
             Ok(text) => digests("access.keys-env", &text),
-            Err(error) => Err(ConfigError::value(
+            Err(error) => Err(AccessError::value(
                 "access.keys-env",
                 format!("{name}: {error}"),
             )),
@@ -88,8 +150,8 @@ fn read(config: &AccessConfig) -> Result<Keys, ConfigError> {
     }
 }
 
-fn text(path: &Path) -> Result<String, ConfigError> {
-    let refuse = |cause| ConfigError::Read {
+fn text(path: &Path) -> Result<String, AccessError> {
+    let refuse = |cause| AccessError::Read {
         path: path.to_owned(),
         cause,
     };
@@ -102,7 +164,7 @@ fn text(path: &Path) -> Result<String, ConfigError> {
 }
 
 /// One key a line; empty lines are left out.
-fn digests(key: &str, text: &str) -> Result<Keys, ConfigError> {
+fn digests(key: &'static str, text: &str) -> Result<Keys, AccessError> {
     let mut keys = Keys::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -114,14 +176,14 @@ fn digests(key: &str, text: &str) -> Result<Keys, ConfigError> {
                 "line {}: a key has at least {KEY_CHARS_MIN} characters",
                 index + 1
             );
-            return Err(ConfigError::value(key, why));
+            return Err(AccessError::value(key, why));
         }
         keys.push(Sha256::digest(line.as_bytes()).into());
     }
     match keys.len() {
-        0 => Err(ConfigError::value(key, "holds no key")),
+        0 => Err(AccessError::value(key, "holds no key")),
         1..=KEYS_MAX => Ok(keys),
-        count => Err(ConfigError::value(
+        count => Err(AccessError::value(
             key,
             format!("{count} keys; at most {KEYS_MAX}"),
         )),
@@ -157,7 +219,7 @@ mod tests {
             ask("/v1/allocate?code=another-key-that-is-long"),
             certified,
         ] {
-            access.check(&good).unwrap();
+            assert!(access.lets_in(&good), "{good:?}");
         }
         for bad in [
             ask("/v1/allocate"),
@@ -166,9 +228,7 @@ mod tests {
             ask("/v1/allocate?codes=another-key-that-is-long"),
             ask("/v1/allocate").with_header("x-functions-key", "A+b/c==0123456789"),
         ] {
-            let refused = access.check(&bad).unwrap_err();
-            assert_eq!(refused.reason, Reason::Unauthorized);
-            assert!(!refused.message.contains(KEY));
+            assert!(!access.lets_in(&bad), "{bad:?}");
         }
     }
 
@@ -178,11 +238,12 @@ mod tests {
         let request = Request::new("GET", "/").with_header("x-functions-key", KEY);
         for bad in ["", "short\n", &format!("{KEY}\n").repeat(33)] {
             std::fs::write(file.path(), bad).unwrap();
-            access.reload().unwrap_err();
-            access.check(&request).unwrap();
+            let error = access.reload().unwrap_err();
+            assert!(!error.to_string().contains(KEY), "{error}");
+            assert!(access.lets_in(&request));
         }
         std::fs::write(file.path(), "the-next-key-is-this-one").unwrap();
         access.reload().unwrap();
-        access.check(&request).unwrap_err();
+        assert!(!access.lets_in(&request));
     }
 }

@@ -3,10 +3,12 @@
 //! Names follow the Prometheus conventions: prefix `stamp_`, base units, counters end in `_total`.
 //! Labels are closed sets, the partition number (at most 1,024) or the tenant (capped at
 //! [`TENANT_LABELS_MAX`](crate::TENANT_LABELS_MAX)); never a device. Every series also carries the
-//! constant label `stamp`; that of a provisioner, which serves a fleet, is the provisioner's name.
+//! constant label `stamp`; that of a provisioner or of a service of moves, which serve a fleet, is
+//! its own name.
 
 pub(crate) mod consumer;
 mod markdown;
+pub(crate) mod mover;
 pub(crate) mod moves;
 pub(crate) mod provisioner;
 pub(crate) mod retry;
@@ -127,5 +129,6 @@ const PEER: Label = Label {
 pub fn all() -> Vec<&'static Definition> {
     let all = consumer::ALL.iter().chain(retry::ALL);
     let all = all.chain(provisioner::ALL).chain(moves::ALL);
+    let all = all.chain(mover::ALL);
     all.copied().collect()
 }

@@ -75,6 +75,12 @@ impl Health {
         Self::waiting_for(&Condition::OF_A_PROVISIONER)
     }
 
+    /// The same of a service of moves, which asks nobody before somebody asks it.
+    #[must_use]
+    pub fn of_a_mover() -> Self {
+        Self::waiting_for(&[Condition::ConfigLoaded])
+    }
+
     /// What is not waited for counts as met.
     fn waiting_for(conditions: &[Condition]) -> Self {
         let others = Condition::ALL

@@ -1,14 +1,14 @@
 //! The services of a move, each behind its own retries and at its own pace.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stamp_iothub::{DeviceRegistry, ProvisioningService};
 use stamp_model::StampId;
 use stamp_placement::sku::DPS_PER_MINUTE;
 use stamp_resilience::{Bucket, Observer, Pace, Peer, PolicyError, RetryPolicy};
 
-use crate::plan::{Plan, Side};
+use crate::plan::Plan;
 use crate::sighting::Sightings;
 
 /// How services are called.
@@ -38,6 +38,17 @@ impl PeerPolicy {
     }
 }
 
+/// The clients of a move's services.
+#[derive(Debug)]
+pub struct Open<H, D, S> {
+    /// DPS.
+    pub dps: D,
+    /// The source's hub and each target's.
+    pub hubs: BTreeMap<StampId, H>,
+    /// Their tables.
+    pub sightings: S,
+}
+
 /// Why the doors of a move do not fit it.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorsError {
@@ -50,6 +61,44 @@ pub enum DoorsError {
     /// The share is not above 0 and at most 1.
     #[error("share-of-limits: {0} is not above 0 and at most 1")]
     Share(f64),
+}
+
+/// The retries and paces of services, shared by moves that run in one process: a hub's limit is one,
+/// however many moves ask it. Clones are the same lanes.
+#[derive(Debug, Clone, Default)]
+pub struct Lanes {
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    peers: BTreeMap<String, Peer>,
+    paces: BTreeMap<String, Pace>,
+}
+
+impl Lanes {
+    /// The peer of this name; the first to ask makes it.
+    fn peer(
+        &self,
+        name: String,
+        make: impl FnOnce(String) -> Result<Peer, PolicyError>,
+    ) -> Result<Peer, PolicyError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = known.peers.get(&name) {
+            return Ok(peer.clone());
+        }
+        let peer = make(name.clone())?;
+        known.peers.insert(name, peer.clone());
+        Ok(peer)
+    }
+
+    /// The pace of this name at this limit. Another limit, of a hub that got units since, is another.
+    fn pace(&self, name: &str, per_minute: u64, share: f64) -> Pace {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("{name} {per_minute}");
+        let made = || pace(per_minute, share);
+        known.paces.entry(name).or_insert_with(made).clone()
+    }
 }
 
 /// A hub, its retries and its pace.
@@ -100,35 +149,67 @@ impl<H: DeviceRegistry, D: ProvisioningService, S: Sightings> Doors<H, D, S> {
     pub fn new(
         plan: &Plan,
         dps: D,
-        mut hubs: BTreeMap<StampId, H>,
+        hubs: BTreeMap<StampId, H>,
         sightings: S,
         policy: &PeerPolicy,
         observer: &Arc<dyn Observer>,
+    ) -> Result<Self, DoorsError> {
+        let open = Open {
+            dps,
+            hubs,
+            sightings,
+        };
+        Self::within(plan, open, policy, observer, &Lanes::default())
+    }
+
+    /// As [`Doors::new`], with retries and paces that other moves use too. The first move that uses a
+    /// lane says its policy, its share and who observes it.
+    ///
+    /// # Errors
+    /// [`DoorsError`].
+    pub fn within(
+        plan: &Plan,
+        open: Open<H, D, S>,
+        policy: &PeerPolicy,
+        observer: &Arc<dyn Observer>,
+        lanes: &Lanes,
     ) -> Result<Self, DoorsError> {
         let share = policy.share_of_limits;
         if !(share > 0.0 && share <= 1.0) {
             return Err(DoorsError::Share(share));
         }
         let peer = |name: String, retry: &RetryPolicy| {
-            Peer::new(name, retry.clone(), policy.seed, Arc::clone(observer))
+            lanes.peer(name, |name| {
+                Peer::new(name, retry.clone(), policy.seed, Arc::clone(observer))
+            })
         };
+        let mut hubs = open.hubs;
         let mut doors = BTreeMap::new();
         let mut tables = BTreeMap::new();
         for side in std::iter::once(&plan.source).chain(plan.targets.values()) {
-            let missing = || DoorsError::NoHub(side.stamp.clone());
-            let door = hubs.remove(&side.stamp).ok_or_else(missing)?;
-            let hub = peer(format!("iothub/{}", side.stamp), &policy.services)?;
-            doors.insert(side.stamp.clone(), hub_door(side, door, hub, share));
-            let store = peer(format!("tables/{}", side.stamp), &policy.tables)?;
-            tables.insert(side.stamp.clone(), store);
+            let stamp = &side.stamp;
+            let missing = || DoorsError::NoHub(stamp.clone());
+            let door = hubs.remove(stamp).ok_or_else(missing)?;
+            let registry = format!("registry/{stamp}");
+            let twins = format!("twins/{stamp}");
+            let hub = HubDoor {
+                door,
+                peer: peer(format!("iothub/{stamp}"), &policy.services)?,
+                registry: lanes.pace(&registry, side.registry_per_minute, share),
+                twins: lanes.pace(&twins, side.twin_reads_per_minute, share),
+                name: side.hub.clone(),
+            };
+            doors.insert(stamp.clone(), hub);
+            let store = peer(format!("tables/{stamp}"), &policy.tables)?;
+            tables.insert(stamp.clone(), store);
         }
         let inner = Inner {
-            dps,
+            dps: open.dps,
             dps_peer: peer("dps".to_owned(), &policy.services)?,
-            dps_pace: pace(DPS_PER_MINUTE, share),
-            registrations: pace(DPS_PER_MINUTE, share),
+            dps_pace: lanes.pace("dps", DPS_PER_MINUTE, share),
+            registrations: lanes.pace("registrations", DPS_PER_MINUTE, share),
             hubs: doors,
-            sightings,
+            sightings: open.sightings,
             tables,
         };
         Ok(Self {
@@ -138,16 +219,6 @@ impl<H: DeviceRegistry, D: ProvisioningService, S: Sightings> Doors<H, D, S> {
 
     pub(crate) fn inner(&self) -> &Inner<H, D, S> {
         &self.inner
-    }
-}
-
-fn hub_door<H>(side: &Side, door: H, peer: Peer, share: f64) -> HubDoor<H> {
-    HubDoor {
-        door,
-        peer,
-        registry: pace(side.registry_per_minute, share),
-        twins: pace(side.twin_reads_per_minute, share),
-        name: side.hub.clone(),
     }
 }
 

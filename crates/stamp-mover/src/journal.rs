@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use stamp_model::StampId;
-use stamp_placement::device_move::{DeviceMove, MovePolicy};
+use stamp_placement::device_move::{DeviceMove, Due, MovePolicy};
 
 use crate::kept::Kept;
+use crate::mover::Progress;
 use crate::plan::{DEVICES_MAX, Plan, PlannedDevice, Side};
 use crate::request::{Request, RequestError, Requests};
 
@@ -249,6 +250,25 @@ impl Journal {
     #[must_use]
     pub fn policy(&self) -> &MovePolicy {
         &self.header.policy
+    }
+
+    /// How far the move is.
+    #[must_use]
+    pub fn progress(&self, now_us: i64) -> Progress {
+        let mut progress = Progress {
+            devices: self.moving.len(),
+            ..Progress::default()
+        };
+        for moving in &self.moving {
+            *progress.stages.entry(moving.state.stage()).or_default() += 1;
+            match moving.state.next(now_us, &self.header.policy) {
+                Due::Person(_) => progress.persons += 1,
+                Due::Telemetry { straggler: true } => progress.stragglers += 1,
+                Due::Paused => progress.paused += 1,
+                _ => {}
+            }
+        }
+        progress
     }
 
     /// When the move was planned, microseconds since 1970 UTC.

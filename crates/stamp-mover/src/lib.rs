@@ -7,7 +7,8 @@
 //!
 //! The order of acts and what may follow what is decided by `stamp_placement::device_move`; every
 //! request goes through the retry layer at the pace of the hub's tier. This crate asks nobody how
-//! to go on: a [`Request`] is left beside the journal, and a running mover takes it in.
+//! to go on: a [`Request`] is left beside the journal, and a running mover takes it in. [`service`] runs
+//! many moves and takes orders over HTTP.
 
 mod act;
 mod audit;
@@ -21,15 +22,16 @@ mod report;
 mod request;
 mod schedule;
 mod select;
+pub mod service;
 mod sighting;
 mod step;
 
 pub use act::ActError;
-pub use doors::{Doors, DoorsError, PeerPolicy};
+pub use doors::{Doors, DoorsError, Lanes, Open, PeerPolicy};
 pub use journal::{Journal, JournalError, Moving};
 pub use kept::Kept;
 pub use metrics::Observed;
-pub use mover::{Clock, Mover, MoverError, MoverOptions, Progress};
+pub use mover::{Clock, Glimpse, Mover, MoverError, MoverOptions, Progress};
 pub use plan::{Destination, Plan, PlanProblem, PlannedDevice, Side, Wanted, plan};
 pub use report::{DeviceReport, Report, ReportOptions, Telemetry, Verdict};
 pub use request::{Request, RequestError, Requests, What};

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stamp_iothub::{DeviceRegistry, ProvisioningService};
-use stamp_placement::device_move::{Due, Stage};
+use stamp_placement::device_move::Stage;
 use tokio_util::sync::CancellationToken;
 
 use crate::doors::Doors;
 use crate::journal::{Change, Journal, JournalError};
 use crate::metrics::Observed;
+use crate::report::DeviceReport;
 use crate::request::{RequestError, Requests};
 use crate::schedule::Bounds;
 use crate::sighting::Sightings;
@@ -119,6 +120,22 @@ pub struct Mover<H, D, S> {
     given_up: BTreeMap<usize, u32>,
 }
 
+/// Looks at the devices of a move, whoever runs it.
+#[derive(Debug, Clone)]
+pub struct Glimpse(Arc<Mutex<Journal>>);
+
+impl Glimpse {
+    /// At most `count` devices from the one of number `first` on, as they are now. Waits for a write
+    /// of the journal that is under way.
+    #[must_use]
+    pub fn devices(&self, first: usize, count: usize, now_us: i64) -> Vec<DeviceReport> {
+        let journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = journal.devices().iter().skip(first).take(count);
+        let told = devices.map(|moving| DeviceReport::of(moving, journal.policy(), now_us));
+        told.collect()
+    }
+}
+
 impl<H, D, S> std::fmt::Debug for Mover<H, D, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mover")
@@ -166,22 +183,13 @@ where
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let journal = self.journal();
-        let now_us = self.now_us();
-        let mut progress = Progress {
-            devices: journal.devices().len(),
-            ..Progress::default()
-        };
-        for moving in journal.devices() {
-            *progress.stages.entry(moving.state.stage()).or_default() += 1;
-            match moving.state.next(now_us, journal.policy()) {
-                Due::Person(_) => progress.persons += 1,
-                Due::Telemetry { straggler: true } => progress.stragglers += 1,
-                Due::Paused => progress.paused += 1,
-                _ => {}
-            }
-        }
-        progress
+        self.journal().progress(self.now_us())
+    }
+
+    /// A look at the devices that can be kept while the mover runs.
+    #[must_use]
+    pub fn glimpse(&self) -> Glimpse {
+        Glimpse(Arc::clone(&self.journal))
     }
 
     /// The journal, also after the run.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stamp_iothub::{DeviceRegistry, DeviceStatus, ProvisioningService};
 use stamp_model::StampId;
 use stamp_placement::device_move::{Due, MovePolicy, Stage};
@@ -19,7 +19,7 @@ use crate::step::chain;
 const STRAGGLERS_ASKED_MAX: usize = 100;
 
 /// Whether a move is as it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every device is moved or taken back, and as many are let in somewhere as before.
@@ -29,7 +29,7 @@ pub enum Verdict {
 }
 
 /// Telemetry of a device in one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Telemetry {
     /// When the hub took in the first, microseconds since 1970 UTC.
@@ -51,7 +51,7 @@ impl From<&Seen> for Telemetry {
 }
 
 /// One device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DeviceReport {
     /// Its id.
@@ -81,7 +81,7 @@ pub struct DeviceReport {
 }
 
 /// A whole move.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// Whether all is as it should be.

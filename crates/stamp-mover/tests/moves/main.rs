@@ -5,6 +5,7 @@
 
 mod crashes;
 mod operator;
+mod service;
 mod trouble;
 mod whole;
 mod world;

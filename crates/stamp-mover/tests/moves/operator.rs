@@ -164,14 +164,14 @@ async fn whoever_watches_is_told_twice_a_second_however_many_acts_end() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let world = World::new(300);
+    let world = World::new(100);
     world.live();
     let counts = Arc::new(Counts(AtomicUsize::new(0)));
     let watched = Arc::clone(&counts) as Arc<dyn Observed>;
     let mut mover = world.mover_watched(world.begin(), watched, |_| {});
     let began = Instant::now();
     mover.run(&CancellationToken::new()).await.unwrap();
-    assert_eq!(mover.progress().ended(), 300);
+    assert_eq!(mover.progress().ended(), 100);
     let told = counts.0.load(Ordering::Relaxed);
     let most = began.elapsed().as_millis() / 500 + 2;
     assert!(told as u128 <= most, "{told} times, {most} at most");

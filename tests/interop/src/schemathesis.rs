@@ -8,11 +8,9 @@ use crate::script::{How, run};
 
 /// Far more than a run takes: it shares the machine with builds.
 const RUN_MAX: Duration = Duration::from_secs(300);
-/// Requests of each operation, beside those at the edges of its types. The same in every run.
-const EXAMPLES_MAX: &str = "60";
-
 /// Asks a server all that a description promises. `description` is a file or an address, `url` the
-/// server, `header` goes with every request. What it found, as it printed it, when that is anything.
+/// server, `header` goes with every request, `examples` is how many requests each operation gets
+/// beside those at the edges of its types: the same in every run. What it found, as it printed it, when that is anything.
 ///
 /// # Errors
 /// What the server did not keep of the description.
@@ -20,7 +18,12 @@ const EXAMPLES_MAX: &str = "60";
 /// # Panics
 /// When it is not installed as pinned, or does not end.
 #[track_caller]
-pub fn schemathesis(description: &str, url: &str, header: &str) -> Result<(), String> {
+pub fn schemathesis(
+    description: &str,
+    url: &str,
+    header: &str,
+    examples: u32,
+) -> Result<(), String> {
     crate::require_stamp("schemathesis.stamp", &[include_str!("../schemathesis.txt")]);
     let home = crate::tools().join("schemathesis");
     let program: PathBuf = home.join("bin/schemathesis");
@@ -28,7 +31,7 @@ pub fn schemathesis(description: &str, url: &str, header: &str) -> Result<(), St
     let mut command = Command::new(program);
     command.arg("--config-file").arg(settings);
     command.args(["run", description, "--url", url, "--header", header]);
-    command.args(["--checks", "all", "--max-examples", EXAMPLES_MAX]);
+    command.args(["--checks", "all", "--max-examples", &examples.to_string()]);
     command.args([
         "--generation-deterministic",
         "--continue-on-failure",

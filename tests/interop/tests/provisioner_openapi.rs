@@ -80,7 +80,8 @@ impl World {
 
     /// What is found when the server is held to a description.
     fn held_to(&self, description: &str) -> Result<(), String> {
-        schemathesis(description, &self.url, &format!("x-functions-key: {KEY}"))
+        let header = format!("x-functions-key: {KEY}");
+        schemathesis(description, &self.url, &header, 60)
     }
 
     fn stop(self) {

@@ -3,6 +3,7 @@
 mod list;
 mod move_devices;
 mod print;
+mod serve;
 mod services;
 mod watch;
 
@@ -49,6 +50,12 @@ enum Command {
     RollBack(RequestArgs),
     /// Say how far a move is.
     Status(StatusArgs),
+    /// Take orders of moves over HTTP, and run many at a time.
+    #[command(
+        after_help = "Example:\n  stampworks device serve --config mover.toml --check-config\n  stampworks device serve --config mover.toml\n\n\
+        SIGHUP has keys and certificates read again at once."
+    )]
+    Serve(serve::ServeArgs),
 }
 
 /// A request to a move.
@@ -87,6 +94,7 @@ pub(crate) fn run(args: DeviceArgs) -> Result<(), Failure> {
         Command::Abort(args) => leave(&args, What::Abort),
         Command::RollBack(args) => leave(&args, What::RollBack),
         Command::Status(args) => status(&args),
+        Command::Serve(args) => serve::run(args),
     }
 }
 

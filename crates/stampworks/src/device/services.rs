@@ -9,7 +9,7 @@ use stamp_consumer::ConfigError;
 use stamp_iothub::{DpsClient, IotHubClient, ServiceConfig, ServiceError};
 use stamp_lake::{Lake, StoreConfig};
 use stamp_model::{StampId, TenantId};
-use stamp_mover::{Doors, PeerPolicy, Plan, StampTables, TableSightings};
+use stamp_mover::{Doors, Lanes, Open, PeerPolicy, Plan, StampTables, TableSightings};
 use stamp_placement::{Fleet, Stamp};
 use stamp_resilience::{Observer, RetryPolicy};
 
@@ -18,6 +18,8 @@ use crate::fleet::usage::read_toml;
 
 /// The doors of a move as this program opens them.
 pub(super) type OpenDoors = Doors<IotHubClient, DpsClient, TableSightings>;
+/// Its clients.
+pub(super) type OpenClients = Open<IotHubClient, DpsClient, TableSightings>;
 
 /// The content of a services file. Holds no secret, only where each is found.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -109,6 +111,13 @@ impl Services {
         policy: &PeerPolicy,
         observer: &Arc<dyn Observer>,
     ) -> Result<OpenDoors, Failure> {
+        let open = self.open(fleet, plan)?;
+        let doors = Doors::within(plan, open, policy, observer, &Lanes::default());
+        doors.map_err(|cause| Failure::failed("the services do not fit the move", cause))
+    }
+
+    /// The clients of a plan. Inside a runtime only.
+    pub(super) fn open(&self, fleet: &Fleet, plan: &Plan) -> Result<OpenClients, Failure> {
         let dps = DpsClient::new(&self.dps).map_err(|cause| refused("dps", &cause))?;
         let mut hubs = BTreeMap::new();
         let mut tables = BTreeMap::new();
@@ -116,9 +125,11 @@ impl Services {
             hubs.insert(stamp.clone(), self.hub(stamp)?);
             tables.insert(stamp.clone(), self.tables(fleet, plan, stamp)?);
         }
-        let sightings = TableSightings::new(tables);
-        let doors = Doors::new(plan, dps, hubs, sightings, policy, observer);
-        doors.map_err(|cause| Failure::failed("the services do not fit the move", cause))
+        Ok(Open {
+            dps,
+            hubs,
+            sightings: TableSightings::new(tables),
+        })
     }
 
     fn tables(&self, fleet: &Fleet, plan: &Plan, stamp: &StampId) -> Result<StampTables, Failure> {

@@ -17,6 +17,7 @@ mod emulate;
 mod fleet;
 mod inspect;
 mod kill;
+mod moves;
 mod network;
 mod outage;
 mod ownership;

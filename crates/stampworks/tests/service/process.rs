@@ -61,7 +61,14 @@ impl Service {
     /// The provisioner, with its configuration.
     pub(crate) fn provision(config: &Path) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_stampworks"));
-        Self::run(program, "provision", config, &[] as &[(&str, &str)])
+        Self::run(program, &["provision"], config, &[] as &[(&str, &str)])
+    }
+
+    /// The service of moves, with its configuration.
+    pub(crate) fn moves(config: &Path) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_stampworks"));
+        let words = ["device", "serve"];
+        Self::run(program, &words, config, &[] as &[(&str, &str)])
     }
 
     /// Starts it by a command that ends with the program, such as one that enters a namespace.
@@ -70,17 +77,18 @@ impl Service {
         config: &Path,
         environment: &[(&str, V)],
     ) -> Self {
-        Self::run(command, "consume", config, environment)
+        Self::run(command, &["consume"], config, environment)
     }
 
     fn run<V: AsRef<OsStr>>(
         mut command: Command,
-        subcommand: &str,
+        subcommand: &[&str],
         config: &Path,
         environment: &[(&str, V)],
     ) -> Self {
         let mut child = command
-            .args([subcommand, "--config"])
+            .args(subcommand)
+            .arg("--config")
             .arg(config)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())

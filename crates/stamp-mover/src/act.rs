@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 use stamp_iothub::{
-    BulkMode, DeviceRegistry, DeviceStatus, Enrollment, EnrollmentKind, ProvisioningService,
-    ServiceError,
+    BulkMode, Device, DeviceRegistry, DeviceStatus, Enrollment, EnrollmentKind,
+    ProvisioningService, ServiceError,
 };
 use stamp_placement::device_move::{Obstacle, Outcome};
 use stamp_resilience::{Classify, FailureKind};
@@ -51,6 +51,12 @@ impl Classify for ActError {
             Self::Obstacle { .. } => FailureKind::Permanent,
         }
     }
+}
+
+/// Whether a move gave the device its status.
+fn is_marked(device: &Device) -> bool {
+    let reason = device.status_reason();
+    reason.is_some_and(|reason| reason.starts_with(MARK))
 }
 
 fn obstacle<T>(obstacle: Obstacle, why: String) -> Result<T, ActError> {
@@ -295,10 +301,7 @@ pub(crate) async fn clear_target(
     if left.status == DeviceStatus::Enabled {
         return Ok(Outcome::Done);
     }
-    if !left
-        .status_reason()
-        .is_some_and(|reason| reason.starts_with(MARK))
-    {
+    if !is_marked(&left) {
         let why = format!(
             "device {} is at {} already and disabled there, not by a move",
             device.device,
@@ -330,7 +333,8 @@ pub(crate) async fn disable(
     write(hub, device, &identity.etag, &record).await
 }
 
-/// Gives the device at the source the status that it had.
+/// Gives the device at the source the status that it had. One that somebody else disabled since stays
+/// disabled: that was a decision about the device, and it is the later one.
 pub(crate) async fn enable(
     hub: &impl DeviceRegistry,
     device: &PlannedDevice,
@@ -339,6 +343,9 @@ pub(crate) async fn enable(
     let Some(identity) = found(hub.device(&device.device).await)? else {
         return Ok(Outcome::Absent);
     };
+    if identity.status == DeviceStatus::Disabled && kept.was_enabled && !is_marked(&identity) {
+        return Ok(Outcome::Done);
+    }
     let mut record = identity.with_status(kept.status(), "");
     record["statusReason"] = json!(kept.status_reason);
     write(hub, device, &identity.etag, &record).await

@@ -11,8 +11,9 @@ use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, Stamp
 use stamp_resilience::{BreakerState, GiveUpReason, Observer, Outcome, PauseCause, RetryEvent};
 use stamp_telemetry::catalogue::{Definition, all};
 use stamp_telemetry::{
-    AnswerOrigin, CommitOutcome, Metrics, MoveMetrics, PartitionState, ProvisionMetrics,
-    ProvisionRoute, Registry, RetryMetrics, TelemetryError, TraceConfig, TracedHub, Traces,
+    AnswerOrigin, CommitOutcome, Metrics, MoveMetrics, MoverMetrics, PartitionState,
+    ProvisionMetrics, ProvisionRoute, Registry, RetryMetrics, TelemetryError, TraceConfig,
+    TracedHub, Traces,
 };
 
 /// Series and their values, after every line was checked against the catalogue.
@@ -188,6 +189,10 @@ async fn every_metric_of_the_catalogue_is_in_a_scrape_with_its_labels() {
     let moves = MoveMetrics::new(&registry, &stamp("eu-1")).unwrap();
     moves.devices([("planned", 3)].into_iter());
     moves.acted("point-enrolment", "done");
+    let mover = MoverMetrics::new(&registry, &stamp("mover"), &["running"]).unwrap();
+    mover.state("line-7", "running");
+    mover.progress("line-7", [("planned", 3)].into_iter(), (0, 0));
+    mover.answered("moves", "begun");
     everything_of_a_provisioner(&ProvisionMetrics::new(&registry, &stamp("place-1")).unwrap());
 
     let collector = TraceConfig {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use stamp_model::{DeviceId, StampId};
 use stamp_placement::Environment;
@@ -170,7 +171,7 @@ struct Body {
     devices: Option<Vec<Value>>,
     query: Option<String>,
     #[serde(default)]
-    options: OrderOptions,
+    options: Map<String, Value>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -181,8 +182,7 @@ impl Order {
     /// # Errors
     /// `bad-request` with what is wrong where.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refused> {
-        let body: Body =
-            serde_json::from_slice(body).map_err(|error| bad(format!("the body: {error}")))?;
+        let body: Body = object(body)?;
         let goal = match (body.to, body.place) {
             (Some(stamp), None) => Goal::To(stamp),
             (None, Some(word)) => {
@@ -199,18 +199,27 @@ impl Order {
             (None, Some(query)) => Pick::Query(query),
             _ => return Err(bad("give either devices or query")),
         };
-        body.options.check().map_err(bad)?;
-        let digest = digest(&body.from, &goal, &pick, &body.options);
+        let options = OrderOptions::deserialize(Value::from(body.options));
+        let options = options.map_err(|error| bad(format!("options: {error}")))?;
+        options.check().map_err(bad)?;
+        let digest = digest(&body.from, &goal, &pick, &options);
         Ok(Self {
             id: body.id,
             from: body.from,
             goal,
             pick,
-            options: body.options,
+            options,
             dry_run: body.dry_run,
             digest,
         })
     }
+}
+
+/// A body that is an object: serde would take a list for the members in their order as well.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    let members: Result<Map<String, Value>, _> = serde_json::from_slice(body);
+    let read = members.and_then(|members| T::deserialize(Value::from(members)));
+    read.map_err(|error| bad(format!("the body: {error}")))
 }
 
 /// Ids, or objects with a device and its registration id. Every one that is wrong is told.
@@ -246,6 +255,7 @@ fn one(device: &Value) -> Result<Wanted, String> {
     }
     let (id, registration) = match device {
         Value::String(id) => (id.clone(), None),
+        other if !other.is_object() => return Err("is no id and no object".to_owned()),
         other => {
             let both = Both::deserialize(other).map_err(|error| error.to_string())?;
             (both.device, both.registration)
@@ -298,8 +308,7 @@ pub(crate) fn devices_asked(body: &[u8]) -> Result<Vec<String>, Refused> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let asked: Asked =
-        serde_json::from_slice(body).map_err(|error| bad(format!("the body: {error}")))?;
+    let asked: Asked = object(body)?;
     Ok(asked.devices)
 }
 
@@ -355,7 +364,9 @@ mod tests {
         for (key, value, why) in [
             ("id", json!("Line 7"), "Line 7"),
             ("id", json!("../x"), "../x"),
-            ("from", Value::Null, "from"),
+            ("from", Value::Null, "the body: invalid type: null"),
+            ("options", json!([]), "the body: invalid type"),
+            ("devices", json!([["d", "r"]]), "no id and no object"),
             ("place", json!("production"), "either to"),
             ("query", json!("SELECT"), "either devices or query"),
             ("devices", json!(["ok", 7, "a b"]), "devices[1]"),
@@ -363,7 +374,7 @@ mod tests {
             ("devices", json!([{ "device": "d", "key": 1 }]), "key"),
             ("options", json!({ "acts-max": 0 }), "options.acts-max is 0"),
             ("options", json!({ "look-every": "1ms" }), "look-every"),
-            ("options", json!({ "keep-source": "soon" }), "the body"),
+            ("options", json!({ "keep-source": "soon" }), "options: "),
             ("option", json!({}), "option"),
         ] {
             let mut order = order();

@@ -279,3 +279,25 @@ async fn a_journal_does_not_grow_while_a_service_stays_away() {
     }
     assert_eq!(length(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_somebody_disabled_meanwhile_is_not_let_in_by_the_way_back() {
+    let world = World::new(1);
+    world.dps.set_leaves_devices(true);
+    world.live();
+    let mut mover = world.mover(world.begin(), |options| options.stop_at_verified = true);
+    mover
+        .run(&tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
+    drop(mover);
+    world.hub("test").put("press-0", DeviceStatus::Disabled);
+    world.ask(What::RollBack);
+    let report = world.resume().await;
+    assert_eq!(
+        world.hub("test").status("press-0"),
+        Some(DeviceStatus::Disabled)
+    );
+    assert_eq!((report.taken_back, report.verdict), (1, Verdict::Differs));
+    assert_eq!(report.nowhere, ["press-0"]);
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stamp_resilience::Observer;
+use stamp_resilience::{GaveUp, Observer};
 use stamp_telemetry::MoverMetrics;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::journal::Journal;
 use crate::mover::Clock;
 use crate::plan::{Destination, Plan, Wanted, plan};
 use crate::request::{Request, What};
-use crate::select::select;
+use crate::select::{SelectError, select};
 use crate::step::chain;
 
 /// Most devices of other moves that a refusal names.
@@ -229,7 +229,18 @@ impl<E: Estate> Moves<E> {
         let queries = stamp.iot_hub.tier.queries_per_minute(stamp.iot_hub.units);
         let policy = self.estate.policy();
         let found = select(&hub, query, queries, &policy, &self.observer, &self.stop).await;
-        let found = found.map_err(|error| away(format!("query: {}", chain(&error))))?;
+        let found = found.map_err(|error| {
+            let passes = match &error {
+                SelectError::GaveUp(gave_up) => !matches!(**gave_up, GaveUp::Permanent { .. }),
+                _ => false,
+            };
+            let reason = if passes {
+                Reason::Unavailable
+            } else {
+                Reason::Refused
+            };
+            Refused::new(reason, format!("query: {}", chain(&error)))
+        })?;
         let wanted = |device| Wanted {
             device,
             registration: None,

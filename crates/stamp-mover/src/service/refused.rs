@@ -94,9 +94,10 @@ impl Reason {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
-            Self::NotFound | Self::NoSuchMove | Self::NoSuchDevice => 404,
+            Self::NotFound | Self::NoSuchMove => 404,
             Self::MethodNotAllowed => 405,
             Self::IdTaken
+            | Self::NoSuchDevice
             | Self::DeviceInMove
             | Self::MovesAtOnce
             | Self::MovesKept

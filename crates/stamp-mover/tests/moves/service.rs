@@ -317,6 +317,14 @@ async fn orders_that_cannot_be_are_refused_with_every_reason_and_leave_nothing_b
         "{}",
         wrong.body
     );
+    let mut query = ask("a", &[]);
+    query.as_object_mut().unwrap().remove("devices");
+    query["query"] = "SELECT nothing".into();
+    let query = running.order(&query).await;
+    assert_eq!(
+        (query.status, &query.body["code"]),
+        (409, &json!("refused"))
+    );
     let first = running.order(&ask("a", &["press-0", "press-1"])).await;
     assert_eq!(first.status, 201, "{}", first.body);
     // Without a dry run and with one.
@@ -349,7 +357,7 @@ async fn orders_that_cannot_be_are_refused_with_every_reason_and_leave_nothing_b
         .await;
     assert_eq!(
         (stranger.status, &stranger.body["code"]),
-        (404, &json!("no-such-device"))
+        (409, &json!("no-such-device"))
     );
     // Taken back before anything was seen: both end, their devices are free, and the third is the
     // last that is kept.

@@ -21,6 +21,7 @@ mod validate;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+#[cfg(feature = "emulator")]
 pub(crate) use usage::read_toml;
 
 use crate::exit::Failure;

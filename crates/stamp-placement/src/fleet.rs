@@ -170,6 +170,8 @@ pub struct Stamp {
     pub event_hub: EventHub,
     /// Root of the stamp's tables, such as `az://contosoweu1/telemetry`.
     pub storage_root: String,
+    /// Whether each tenant has a container of its own, called like the tenant, in the same account.
+    pub tenant_containers: bool,
     /// `/metrics` of its processes, `http://host:port/path`.
     pub metrics: Vec<String>,
     /// Limits on every axis.

@@ -37,6 +37,7 @@ fn stamp(name: &str, devices: u64) -> Stamp {
             consumer_group: "$Default".into(),
         },
         storage_root: format!("az://{name}/t"),
+        tenant_containers: false,
         metrics: Vec::new(),
         capacity: Capacity::new(|axis| {
             let hard = if axis == Axis::Devices {

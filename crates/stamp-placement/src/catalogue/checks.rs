@@ -14,6 +14,7 @@ pub(super) fn run(drafts: &Drafts, findings: &mut Findings<'_>) {
     duplicate_ids(drafts, findings);
     hubs_used_twice(&drafts.stamps, findings);
     roots_within_roots(&drafts.stamps, findings);
+    containers(drafts, findings);
     shared_namespaces(&drafts.stamps, findings);
     owners(drafts, findings);
     for tenant in &drafts.tenants {
@@ -94,6 +95,84 @@ fn roots_within_roots(stamps: &[Draft<Stamp>], findings: &mut Findings<'_>) {
         }
         roots.entry(root).or_insert(draft);
     }
+}
+
+/// With a container for each tenant, the account is one stamp's, and every tenant that may come is called as
+/// a container can be.
+fn containers(drafts: &Drafts, findings: &mut Findings<'_>) {
+    const KEY: &str = "tenant-containers";
+    for draft in open(&drafts.stamps).filter(|draft| draft.item.tenant_containers) {
+        let tell = |message: String, findings: &mut Findings<'_>| {
+            findings.error(draft.place(KEY), &draft.key(KEY), message);
+        };
+        let Some(path) = draft.item.storage_root.strip_prefix("az://") else {
+            tell(
+                "needs a storage-root az://account/container".to_owned(),
+                findings,
+            );
+            continue;
+        };
+        let account = path.split('/').next().unwrap_or(path);
+        let own = path.split('/').nth(1).unwrap_or("");
+        let other = open(&drafts.stamps).find(|other| {
+            other.item.id != draft.item.id
+                && other
+                    .item
+                    .storage_root
+                    .strip_prefix("az://")
+                    .is_some_and(|path| path.split('/').next() == Some(account))
+        });
+        if let Some(other) = other {
+            let place = findings.named(other.place("storage-root"));
+            tell(
+                format!("the account is another stamp's too, at {place}"),
+                findings,
+            );
+        }
+        for tenant in drafts
+            .tenants
+            .iter()
+            .filter(|tenant| may_be_on(&tenant.item, &draft.item))
+        {
+            let name = tenant.item.id.as_str();
+            if !is_container(name) {
+                tell(
+                    format!(
+                        "tenant {name} cannot be a container: 3 to 63 of a-z, 0-9 and single '-' between them"
+                    ),
+                    findings,
+                );
+            } else if name == own {
+                tell(
+                    format!("tenant {name} is called like the stamp's own container"),
+                    findings,
+                );
+            }
+        }
+    }
+}
+
+fn may_be_on(tenant: &Tenant, stamp: &Stamp) -> bool {
+    let here = tenant.geographies.contains(&stamp.geography);
+    let owner = stamp
+        .dedicated_to
+        .as_ref()
+        .is_none_or(|owner| *owner == tenant.id);
+    match &tenant.placing {
+        Placing::Stamps(pins) => pins.contains(&stamp.id),
+        Placing::Rule { .. } => here && owner,
+    }
+}
+
+/// Whether Azure takes it as the name of a container (Storage, "Naming and referencing containers").
+fn is_container(name: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    (3..=63).contains(&name.len()) && name.split('-').all(part)
 }
 
 /// The units of a namespace are shared by its hubs.

@@ -233,6 +233,19 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(default)
     }
 
+    /// `true` or `false`; the latter when it is missing.
+    pub(super) fn flag(&mut self, key: &'static str, findings: &mut Findings<'_>) -> Option<bool> {
+        let Some(value) = self.get(key) else {
+            return Some(false);
+        };
+        let value = value.get_ref();
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.wrong(key, value, "true or false", findings);
+        }
+        flag
+    }
+
     fn in_range(
         &self,
         key: &str,

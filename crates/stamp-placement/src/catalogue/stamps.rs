@@ -13,6 +13,9 @@ const SOFT_PERCENT: u64 = 80;
 /// Most processes of a stamp: one a partition of the largest hub.
 const REPLICAS_MAX: u64 = 1_024;
 
+/// Least memory of a process: below it, what is taken beside the buffer leaves none for it.
+const MEMORY_MIN: u64 = 256 << 20;
+
 /// Limits of one stamp as written: the hard one and the soft one.
 type Written = (Option<u64>, Option<u64>);
 
@@ -32,6 +35,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -
         findings,
     );
     let storage_root = section.parsed("storage-root", storage_root, findings);
+    let tenant_containers = section.flag("tenant-containers", findings);
     let metrics = read_metrics(section, findings);
     let iot_hub = read_iot_hub(section, findings);
     let event_hub = read_event_hub(section, findings);
@@ -55,6 +59,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -
         iot_hub,
         event_hub,
         storage_root: storage_root?,
+        tenant_containers: tenant_containers?,
         metrics: metrics?,
         capacity,
         service: service?,
@@ -240,9 +245,9 @@ fn read_service(
     let memory_bytes = service.size("memory", findings);
     let identity = service.optional_text("identity", findings);
     let memory_bytes = memory_bytes.and_then(|bytes| match bytes.unwrap_or(1 << 30) {
-        bytes if bytes >= 128 << 20 => Some(bytes),
+        bytes if bytes >= MEMORY_MIN => Some(bytes),
         _ => {
-            service.error("memory", "is below 128MiB", findings);
+            service.error("memory", "is below 256MiB", findings);
             None
         }
     });

@@ -183,8 +183,8 @@ fn a_mistake_in_one_section_is_told_with_line_and_key() {
     );
     check(
         "memory = \"2GiB\"",
-        "memory = \"2MiB\"",
-        &["service.memory", "128MiB"],
+        "memory = \"200MiB\"",
+        &["service.memory", "256MiB"],
     );
     check(
         "devices = 2000\n",
@@ -299,9 +299,42 @@ fn references_lead_somewhere_and_nothing_is_used_twice() {
         &["stamps[weu-1].iot-hub.name", "stamps.toml:21"],
     );
     check(
-        "az://contosoweu1/telemetry",
+        "az://fabrikamweu/telemetry",
         "az://contosoweutest/telemetry/more",
-        &["stamps[weu-1].storage-root", "overlaps"],
+        &["stamps[weu-fabrikam].storage-root", "overlaps"],
+    );
+    check(
+        "az://contosoweutest/telemetry",
+        "az://contosoweu1/other",
+        &[
+            "stamps[weu-1].tenant-containers",
+            "another stamp's",
+            "stamps.toml",
+        ],
+    );
+    check(
+        "id = \"northwind\"",
+        "id = \"north--wind\"",
+        &[
+            "stamps[weu-1].tenant-containers",
+            "north--wind",
+            "single '-'",
+        ],
+    );
+    check(
+        "id = \"northwind\"",
+        "id = \"telemetry\"",
+        &["stamps[weu-1].tenant-containers", "stamp's own container"],
+    );
+    check(
+        "storage-root = \"az://contosoweu1/telemetry\"",
+        "storage-root = \"file:///data\"",
+        &["stamps[weu-1].tenant-containers", "az://account/container"],
+    );
+    check(
+        "tenant-containers = true",
+        "tenant-containers = \"yes\"",
+        &["stamps[weu-1].tenant-containers", "true or false"],
     );
     check(
         "stamps = [\"weu-fabrikam\", \"weu-test\"]",

@@ -64,6 +64,7 @@ pub(super) fn stamp(
             consumer_group: "$Default".into(),
         },
         storage_root: format!("az://{name}/telemetry"),
+        tenant_containers: false,
         metrics: Vec::new(),
         capacity: Capacity::new(|axis| Limit {
             soft: hard(axis) / 5 * 4,

@@ -1,4 +1,4 @@
-//! `stampworks fleet render`: one kustomize overlay a stamp.
+//! `stampworks fleet render`: a kustomize base, and one overlay a stamp.
 //!
 //! The same catalogue gives the same bytes. A manifest in the folder says what was written here; a
 //! file that is not in it, or was changed since, is never overwritten or removed: nothing at all is
@@ -30,9 +30,9 @@ const SCHEMA_BYTES_MAX: usize = 512 << 10;
 /// Arguments of `stampworks fleet render`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  stampworks fleet render --fleet deploy/examples/fleet --out overlays\n  \
-    kubectl apply -k overlays/weu-1\n\n\
-    Writes OUT/STAMP for every stamp that serves and has tenants. Exits with 1, and writes nothing, when a \
+    after_help = "Example:\n  stampworks fleet render --fleet deploy/examples/fleet --out kubernetes\n  \
+    kubectl apply -k kubernetes/overlays/weu-1\n\n\
+    Writes OUT/base, and OUT/overlays/STAMP for every stamp that serves and has tenants. Exits with 1, and writes nothing, when a \
     file is in the way that it did not write or that was changed since."
 )]
 pub(super) struct RenderArgs {
@@ -62,6 +62,8 @@ struct Report {
     unchanged: usize,
     /// Stamps that serve and have no tenant yet.
     empty: Vec<String>,
+    /// Stamps whose tables are in a local folder, which no pod keeps.
+    local: Vec<String>,
 }
 
 pub(super) fn run(args: &RenderArgs) -> Result<(), Failure> {
@@ -99,10 +101,16 @@ fn render(
             report.empty.push(stamp.id.to_string());
             continue;
         }
-        for (name, text) in overlay::files(&fleet.image, stamp, &tenants) {
-            files.insert(format!("{}/{name}", stamp.id), text);
+        let Some(container) = overlay::container(stamp) else {
+            report.local.push(stamp.id.to_string());
+            continue;
+        };
+        for (name, text) in overlay::files(&fleet.image, stamp, container, &tenants) {
+            files.insert(format!("overlays/{}/{name}", stamp.id), text);
         }
     }
+    let base = overlay::BASE.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    files.extend(base);
     Ok(files)
 }
 
@@ -223,5 +231,10 @@ fn print(report: &Report) {
     output::line(&format!("{unchanged} files were as they should be"));
     for stamp in &report.empty {
         output::note(&format!("{stamp} has no tenant yet: no overlay"));
+    }
+    for stamp in &report.local {
+        output::note(&format!(
+            "{stamp} writes to a local folder, which no pod keeps: no overlay"
+        ));
     }
 }

@@ -512,7 +512,9 @@ fn overlays_are_the_ones_in_the_examples_byte_for_byte() {
     ];
     good(&args);
     let written = tree(out.path());
-    let expected = tree(&example.join("../overlays"));
+    let mut expected = tree(&example.join("../../kubernetes"));
+    // Beside them: what is made by hand, and what kustomize makes of it.
+    expected.retain(|name, _| !name.starts_with("provisioner/") && !name.starts_with("rendered/"));
     assert_eq!(
         written.keys().collect::<Vec<_>>(),
         expected.keys().collect::<Vec<_>>()
@@ -520,15 +522,15 @@ fn overlays_are_the_ones_in_the_examples_byte_for_byte() {
     for (name, text) in &expected {
         assert_eq!(
             written[name], *text,
-            "{name}: render deploy/examples/overlays again"
+            "{name}: render deploy/kubernetes again"
         );
     }
     assert!(
-        good(&args).starts_with("32 files were as they should be"),
+        good(&args).starts_with("39 files were as they should be"),
         "twice is once"
     );
     for stamp in ["weu-test", "weu-1", "weu-fabrikam", "eus-1"] {
-        let config = out.path().join(stamp).join("stamp.toml");
+        let config = out.path().join("overlays").join(stamp).join("stamp.toml");
         let out = Command::new(env!("CARGO_BIN_EXE_stampworks"))
             .args([
                 "consume",
@@ -552,6 +554,38 @@ fn overlays_are_the_ones_in_the_examples_byte_for_byte() {
 }
 
 #[test]
+fn a_stamp_on_a_local_folder_gets_no_overlay_and_is_named() {
+    let copied = Copied::new();
+    copied.change(
+        "stamps.toml",
+        "storage-root = \"az://contosoweutest/telemetry\"",
+        "storage-root = \"file:///data\"",
+    );
+    let usage = copied.file("usage", "");
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let args = [
+        "render",
+        "--fleet",
+        copied.path(),
+        "--usage",
+        &usage,
+        "--out",
+        folder,
+    ];
+
+    let (code, _, errors) = run(&args);
+
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        errors.contains("weu-test writes to a local folder"),
+        "{errors}"
+    );
+    assert!(!out.path().join("overlays/weu-test").exists());
+    assert!(out.path().join("overlays/weu-fabrikam").exists());
+}
+
+#[test]
 fn a_file_that_render_did_not_write_is_never_touched() {
     let copied = Copied::new();
     let usage = copied.file("usage", "");
@@ -566,12 +600,12 @@ fn a_file_that_render_did_not_write_is_never_touched() {
         "--out",
         folder,
     ];
-    fs::create_dir(out.path().join("weu-test")).unwrap();
-    let mine = out.path().join("weu-test/stamp.toml");
+    fs::create_dir_all(out.path().join("overlays/weu-test")).unwrap();
+    let mine = out.path().join("overlays/weu-test/stamp.toml");
     fs::write(&mine, "mine").unwrap();
     let (code, _, errors) = run(&args);
     assert_eq!(
-        (code, errors.contains("weu-test/stamp.toml")),
+        (code, errors.contains("overlays/weu-test/stamp.toml")),
         (Some(1), true),
         "{errors}"
     );
@@ -595,5 +629,8 @@ fn a_file_that_render_did_not_write_is_never_touched() {
         "stamps = [\"weu-fabrikam\"]",
     );
     let said = good(&args);
-    assert!(said.contains("removed weu-test/deployment.yaml"), "{said}");
+    assert!(
+        said.contains("removed overlays/weu-test/deployment.yaml"),
+        "{said}"
+    );
 }

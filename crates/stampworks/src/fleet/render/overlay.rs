@@ -1,8 +1,18 @@
-//! The files of one stamp's overlay: a function of the catalogue.
+//! The files of the base, and of one stamp's overlay on it: a function of the catalogue.
 
-use stamp_placement::{Fleet, Placing, Quota, Stamp, Tenant, TenantState};
+use stamp_placement::{Axis, Fleet, Placing, Quota, Stamp, Tenant, TenantState};
 
 use super::super::usage::UsageFile;
+
+/// A file of the base with its text.
+macro_rules! base_file {
+    ($name:literal) => {
+        (
+            concat!("base/", $name),
+            include_str!(concat!("../../../../../deploy/kubernetes/base/", $name)),
+        )
+    };
+}
 
 /// Whether a stamp's service reads for a tenant: it is named, or it is there.
 pub(super) fn is_on(fleet: &Fleet, tenant: &Tenant, stamp: &Stamp, usage: &UsageFile) -> bool {
@@ -17,74 +27,103 @@ pub(super) fn is_on(fleet: &Fleet, tenant: &Tenant, stamp: &Stamp, usage: &Usage
     }
 }
 
-/// Name and text of every file. Tenants come with the text of their schema.
+/// What every overlay builds on, by its path below the folder: the files of `deploy/kubernetes/base`.
+pub(super) const BASE: [(&str, &str); 7] = [
+    base_file!("kustomization.yaml"),
+    base_file!("service-account.yaml"),
+    base_file!("deployment.yaml"),
+    base_file!("service.yaml"),
+    base_file!("pod-disruption-budget.yaml"),
+    base_file!("network-policy.yaml"),
+    base_file!("scaled-object.yaml"),
+];
+
+/// Seconds of a stamp's most events that a process may be behind before KEDA adds one. The checkpoint is
+/// behind by up to `flush-age` (60 s) when all is well, so it has to be more.
+const BEHIND_S: u64 = 120;
+/// Below it, a few late flushes would already look like a backlog.
+const THRESHOLD_MIN: u64 = 1_000;
+
+/// Where a stamp's tables are: account and container; `None` of a local folder, which no pod keeps.
+pub(super) fn container(stamp: &Stamp) -> Option<(&str, &str)> {
+    let (account, path) = stamp.storage_root.strip_prefix("az://")?.split_once('/')?;
+    Some((account, path.split('/').next().unwrap_or(path)))
+}
+
+/// Name and text of every file of a stamp whose tables are in this container. Tenants come with the text of
+/// their schema.
 pub(super) fn files(
     image: &str,
     stamp: &Stamp,
+    (account, container): (&str, &str),
     tenants: &[(&Tenant, String)],
 ) -> Vec<(String, String)> {
-    let mut resources = vec![
+    let mut files: Vec<(String, String)> = [
+        ("kustomization.yaml", kustomization(image, stamp, tenants)),
+        ("stamp.toml", config(stamp, account, tenants)),
         ("namespace.yaml", namespace(stamp)),
-        ("service-account.yaml", service_account(stamp)),
-        ("deployment.yaml", deployment(image, stamp)),
-        ("service.yaml", service()),
-    ];
-    if let Some(scaling) = scaled_object(stamp) {
-        resources.push(("scaled-object.yaml", scaling));
-    }
-    let names: Vec<&str> = resources.iter().map(|(name, _)| *name).collect();
-    let mut files = vec![
+        ("deployment.yaml", deployment(stamp)),
         (
-            "kustomization.yaml".to_owned(),
-            kustomization(image, stamp, &names, tenants),
+            "scaled-object.yaml",
+            scaled_object(stamp, account, container),
         ),
-        ("stamp.toml".to_owned(), config(stamp, tenants)),
-    ];
-    files.extend(
-        resources
-            .into_iter()
-            .map(|(name, text)| (name.to_owned(), text)),
-    );
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .into();
+    if let Some(identity) = &stamp.service.identity {
+        let who = [
+            ("service-account.yaml", service_account(identity)),
+            (
+                "trigger-authentication.yaml",
+                trigger_authentication(identity),
+            ),
+        ];
+        files.extend(who.map(|(name, text)| (name.to_owned(), text)));
+    }
     for (tenant, schema) in tenants {
         files.push((format!("{}.schema.toml", tenant.id), schema.clone()));
     }
     files
 }
 
-fn kustomization(
-    image: &str,
-    stamp: &Stamp,
-    resources: &[&str],
-    tenants: &[(&Tenant, String)],
-) -> String {
+fn kustomization(image: &str, stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
+    let identity = match &stamp.service.identity {
+        Some(_) => "- path: service-account.yaml\n- path: trigger-authentication.yaml\n",
+        None => "",
+    };
     let mut text = format!(
         "# Written by `stampworks fleet render`; change the catalogue instead.\n\
          apiVersion: kustomize.config.k8s.io/v1beta1\n\
          kind: Kustomization\n\
-         namespace: {namespace}\n\
+         namespace: {id}\n\
          labels:\n\
-         - pairs:\n\
+         - includeTemplates: true\n\
+         \x20 pairs:\n\
          \x20   app.kubernetes.io/name: stampworks\n\
          \x20   stampworks/stamp: {id}\n\
          \x20   stampworks/ring: {ring}\n\
          \x20   stampworks/environment: {environment}\n\
+         \x20   stampworks/geography: {geography}\n\
          resources:\n\
-         {resources}\
+         - ../../base\n\
+         - namespace.yaml\n\
+         patches:\n\
+         - path: deployment.yaml\n\
+         {identity}\
+         - path: scaled-object.yaml\n\
+         \x20 target: {{ group: keda.sh, kind: ScaledObject, name: stampworks }}\n\
          images:\n\
-         - name: {image}\n\
+         - name: stampworks\n\
+         \x20 newName: {image}\n\
          \x20 newTag: {version:?}\n\
          configMapGenerator:\n\
          - name: stampworks\n\
          \x20 files:\n\
          \x20 - stamp.toml\n",
-        namespace = stamp.id,
         id = stamp.id,
-        resources = resources
-            .iter()
-            .map(|name| format!("- {name}\n"))
-            .collect::<String>(),
         ring = stamp.ring,
         environment = stamp.environment,
+        geography = stamp.geography,
         version = stamp.version,
     );
     for (tenant, _) in tenants {
@@ -93,23 +132,46 @@ fn kustomization(
     text
 }
 
+/// Kubernetes itself refuses pods that ask for more than they need.
 fn namespace(stamp: &Stamp) -> String {
     format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {}\n",
+        "apiVersion: v1\n\
+         kind: Namespace\n\
+         metadata:\n\
+         \x20 name: {}\n\
+         \x20 labels:\n\
+         \x20   pod-security.kubernetes.io/enforce: restricted\n",
         stamp.id
     )
 }
 
-fn service_account(stamp: &Stamp) -> String {
-    let mut text =
-        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: stampworks\n".to_owned();
-    if let Some(identity) = &stamp.service.identity {
-        text += &format!("  annotations:\n    azure.workload.identity/client-id: {identity:?}\n");
-    }
-    text
+/// Who the service is.
+fn service_account(identity: &str) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: ServiceAccount\n\
+         metadata:\n\
+         \x20 name: stampworks\n\
+         \x20 annotations:\n\
+         \x20   azure.workload.identity/client-id: {identity:?}\n"
+    )
 }
 
-fn deployment(image: &str, stamp: &Stamp) -> String {
+/// Who KEDA is when it looks at the stamp's lag.
+fn trigger_authentication(identity: &str) -> String {
+    format!(
+        "apiVersion: keda.sh/v1alpha1\n\
+         kind: TriggerAuthentication\n\
+         metadata:\n\
+         \x20 name: stampworks\n\
+         spec:\n\
+         \x20 podIdentity:\n\
+         \x20   identityId: {identity:?}\n"
+    )
+}
+
+/// No limit of processor time: a process that catches up may use what is free.
+fn deployment(stamp: &Stamp) -> String {
     let service = &stamp.service;
     format!(
         "apiVersion: apps/v1\n\
@@ -117,137 +179,50 @@ fn deployment(image: &str, stamp: &Stamp) -> String {
          metadata:\n\
          \x20 name: stampworks\n\
          spec:\n\
-         \x20 selector:\n\
-         \x20   matchLabels:\n\
-         \x20     app: stampworks\n\
          \x20 template:\n\
-         \x20   metadata:\n\
-         \x20     labels:\n\
-         \x20       app: stampworks\n\
-         \x20       azure.workload.identity/use: \"true\"\n\
          \x20   spec:\n\
-         \x20     serviceAccountName: stampworks\n\
-         \x20     terminationGracePeriodSeconds: 40\n\
-         \x20     securityContext:\n\
-         \x20       runAsNonRoot: true\n\
-         \x20       runAsUser: 65532\n\
-         \x20       seccompProfile:\n\
-         \x20         type: RuntimeDefault\n\
          \x20     containers:\n\
          \x20     - name: stampworks\n\
-         \x20       image: {image}\n\
-         \x20       args: [\"consume\", \"--config\", \"/etc/stampworks/stamp.toml\"]\n\
-         \x20       env:\n\
-         \x20       - name: EVENT_HUB_CONNECTION_STRING\n\
-         \x20         valueFrom:\n\
-         \x20           secretKeyRef:\n\
-         \x20             name: event-hub\n\
-         \x20             key: connection-string\n\
-         \x20       ports:\n\
-         \x20       - name: metrics\n\
-         \x20         containerPort: 9464\n\
-         \x20       livenessProbe:\n\
-         \x20         httpGet: {{ path: /livez, port: metrics }}\n\
-         \x20       startupProbe:\n\
-         \x20         httpGet: {{ path: /startupz, port: metrics }}\n\
-         \x20         failureThreshold: 60\n\
-         \x20         periodSeconds: 5\n\
-         \x20       readinessProbe:\n\
-         \x20         httpGet: {{ path: /readyz, port: metrics }}\n\
          \x20       resources:\n\
          \x20         requests: {{ cpu: {cpu}m, memory: {memory} }}\n\
-         \x20         limits: {{ memory: {memory} }}\n\
-         \x20       securityContext:\n\
-         \x20         allowPrivilegeEscalation: false\n\
-         \x20         readOnlyRootFilesystem: true\n\
-         \x20         capabilities:\n\
-         \x20           drop: [\"ALL\"]\n\
-         \x20       volumeMounts:\n\
-         \x20       - name: config\n\
-         \x20         mountPath: /etc/stampworks\n\
-         \x20         readOnly: true\n\
-         \x20     volumes:\n\
-         \x20     - name: config\n\
-         \x20       configMap:\n\
-         \x20         name: stampworks\n",
+         \x20         limits: {{ memory: {memory} }}\n",
         cpu = service.cpu_millicores,
         memory = service.memory_bytes,
     )
 }
 
-/// Headless, so that the name has an address for each process: `fleet status` asks each.
-fn service() -> String {
-    "apiVersion: v1\n\
-     kind: Service\n\
-     metadata:\n\
-     \x20 name: stampworks\n\
-     spec:\n\
-     \x20 clusterIP: None\n\
-     \x20 publishNotReadyAddresses: true\n\
-     \x20 selector:\n\
-     \x20   app: stampworks\n\
-     \x20 ports:\n\
-     \x20 - name: metrics\n\
-     \x20   port: 9464\n\
-     \x20   targetPort: metrics\n"
-        .to_owned()
+/// Events a process may be behind: its share of what the stamp takes at most, for [`BEHIND_S`].
+fn threshold(stamp: &Stamp) -> u64 {
+    let most = stamp.capacity[Axis::EventsPerSecond].hard;
+    let share = most.saturating_mul(BEHIND_S) / stamp.service.replicas_max.max(1);
+    share.max(THRESHOLD_MIN)
 }
 
-/// Scales on the lag of the checkpoint blobs, which are in the layout that `blobMetadata` reads. A
-/// stamp that writes to a local folder is one process.
-fn scaled_object(stamp: &Stamp) -> Option<String> {
-    let (account, path) = stamp.storage_root.strip_prefix("az://")?.split_once('/')?;
-    let container = path.split('/').next().unwrap_or(path);
+fn scaled_object(stamp: &Stamp, account: &str, container: &str) -> String {
     let hub = &stamp.event_hub;
-    let identity = stamp.service.identity.as_ref();
-    let identity = identity.map_or(String::new(), |id| format!("    identityId: {id:?}\n"));
-    Some(format!(
-        "apiVersion: keda.sh/v1alpha1\n\
-         kind: TriggerAuthentication\n\
-         metadata:\n\
-         \x20 name: stampworks\n\
-         spec:\n\
-         \x20 podIdentity:\n\
-         \x20   provider: azure-workload\n\
-         {identity}\
-         ---\n\
-         apiVersion: keda.sh/v1alpha1\n\
-         kind: ScaledObject\n\
-         metadata:\n\
-         \x20 name: stampworks\n\
-         spec:\n\
-         \x20 scaleTargetRef:\n\
-         \x20   name: stampworks\n\
-         \x20 minReplicaCount: {min}\n\
-         \x20 maxReplicaCount: {max}\n\
-         \x20 triggers:\n\
-         \x20 - type: azure-eventhub\n\
-         \x20   authenticationRef:\n\
-         \x20     name: stampworks\n\
-         \x20   metadata:\n\
-         \x20     eventHubNamespace: {namespace:?}\n\
-         \x20     eventHubName: {hub:?}\n\
-         \x20     consumerGroup: {group:?}\n\
-         \x20     checkpointStrategy: blobMetadata\n\
-         \x20     storageAccountName: {account:?}\n\
-         \x20     blobContainer: {container:?}\n\
-         \x20     unprocessedEventThreshold: \"10000\"\n",
-        min = stamp.service.replicas_min,
-        max = stamp.service.replicas_max,
-        namespace = hub.namespace.split('.').next().unwrap_or(&hub.namespace),
-        hub = hub.hub,
-        group = hub.consumer_group,
-    ))
+    let mut text = format!(
+        "- {{ op: add, path: /spec/minReplicaCount, value: {} }}\n\
+         - {{ op: add, path: /spec/maxReplicaCount, value: {} }}\n",
+        stamp.service.replicas_min, stamp.service.replicas_max
+    );
+    let namespace = hub.namespace.split('.').next().unwrap_or(&hub.namespace);
+    for (key, value) in [
+        ("eventHubNamespace", namespace),
+        ("eventHubName", &hub.hub),
+        ("consumerGroup", &hub.consumer_group),
+        ("storageAccountName", account),
+        ("blobContainer", container),
+        ("unprocessedEventThreshold", &threshold(stamp).to_string()),
+    ] {
+        text +=
+            &format!("- {{ op: add, path: /spec/triggers/0/metadata/{key}, value: {value:?} }}\n");
+    }
+    text
 }
 
 /// What `stampworks consume` reads.
-fn config(stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
+fn config(stamp: &Stamp, account: &str, tenants: &[(&Tenant, String)]) -> String {
     let hub = &stamp.event_hub;
-    let (store, ownership) = match stamp.storage_root.starts_with("az://") {
-        true => ("workload-identity = true\n", "\n[consumer.ownership]\n"),
-        // A local folder has no compare-and-set: one process.
-        false => ("", ""),
-    };
     let mut text = format!(
         "# Written by `stampworks fleet render`; change the catalogue instead.\n\
          stamp = \"{id}\"\n\n\
@@ -257,9 +232,11 @@ fn config(stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
          hub = \"{hub}\"\n\
          consumer-group = \"{group}\"\n\n\
          [store]\n\
-         url = \"{root}\"\n{store}\n\
+         url = \"{root}\"\n\
+         workload-identity = true\n\n\
          [consumer]\n\
-         buffer-max = \"{buffer}MiB\"\n{ownership}\n\
+         buffer-max = \"{buffer}MiB\"\n\n\
+         [consumer.ownership]\n\n\
          [telemetry]\n\
          listen = \"0.0.0.0:9464\"\n",
         id = stamp.id,
@@ -267,8 +244,7 @@ fn config(stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
         hub = hub.hub,
         group = hub.consumer_group,
         root = stamp.storage_root,
-        // A quarter: encoding, commits and the process itself need the rest.
-        buffer = (stamp.service.memory_bytes >> 20) / 4,
+        buffer = buffer_mib(stamp.service.memory_bytes),
     );
     for (tenant, _) in tenants {
         // No device id has a quote or a backslash in it.
@@ -283,8 +259,19 @@ fn config(stamp: &Stamp, tenants: &[(&Tenant, String)]) -> String {
             id = tenant.id
         );
         text += &quota(&tenant.quota);
+        if stamp.tenant_containers {
+            text += &format!(
+                "store = {{ url = \"az://{account}/{}\", workload-identity = true }}\n",
+                tenant.id
+            );
+        }
     }
     text
+}
+
+/// A quarter: encoding, commits and the process itself need the rest (docs/performance.md).
+fn buffer_mib(memory_bytes: u64) -> u64 {
+    (memory_bytes >> 20) / 4
 }
 
 fn quota(quota: &Quota) -> String {
@@ -299,5 +286,27 @@ fn quota(quota: &Quota) -> String {
     match parts.as_slice() {
         [] => String::new(),
         parts => format!("quota = {{ {} }}\n", parts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::buffer_mib;
+
+    /// docs/performance.md, "Memory": what a process takes at most beside its buffer, in MiB.
+    const BESIDE: u64 = 80;
+    const AN_ENCODER: u64 = 56;
+    const BUFFER_PER_ENCODER: u64 = 32;
+
+    #[test]
+    fn a_pod_of_any_size_holds_what_its_buffer_lets_it_take_on_a_node_with_any_number_of_cores() {
+        for memory_mib in 256..=(64 << 10) {
+            let buffer = buffer_mib(memory_mib << 20);
+            let encoders = (buffer / BUFFER_PER_ENCODER).max(1);
+
+            let most = buffer + BESIDE + encoders * AN_ENCODER;
+
+            assert!(most <= memory_mib, "{most} of {memory_mib} MiB");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Installs the programs of the interop tests below `target/interop`, once.
 //!
-//! What is installed is pinned in `tests/interop`: `requirements.txt` for Python, `schemathesis.txt` for
-//! one program of Python that wants packages of its own, `package.json` and `package-lock.json` for
+//! What is installed is pinned in `tests/interop`: `requirements.txt` for Python, `schemathesis.txt` and
+//! `deploy.txt` for programs that want packages of their own, `package.json` and `package-lock.json` for
 //! Node.js. A stamp file beside the installation holds the pinned text
 //! itself: equal text means nothing to do, and the tests compare it again before they use a tool.
 
@@ -34,6 +34,7 @@ pub(crate) fn install(root: &Path) -> Result<()> {
         &place,
         "schemathesis",
     )?;
+    install_python(&root.join("tests/interop"), "deploy.txt", &place, "deploy")?;
     install_node(&root.join("tests/interop"), &place)?;
     require_postgres()?;
     fetch_prometheus(&place.join("prometheus"))

@@ -3,10 +3,11 @@
 //! [`Vocabulary`], which knows what a query may name.
 //!
 //! `cargo xtask test` installs them below `target/interop`, exactly as `requirements.txt`,
-//! `schemathesis.txt` and `package-lock.json` of this folder pin them. A test that needs a tool and finds none, or
-//! another version, fails and says so: it is never skipped. Nothing here is part of the product.
+//! `schemathesis.txt`, `deploy.txt` and `package-lock.json` of this folder pin them. A test that needs a tool and
+//! finds none, or another version, fails and says so: it is never skipped. Nothing here is part of the product.
 
 mod azurite;
+mod deploy;
 mod postgres;
 mod prometheus;
 mod promql;
@@ -16,6 +17,7 @@ mod script;
 mod wall_clock;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
+pub use deploy::{kustomize, read_terraform, validate_manifests};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, promtool};
 pub use promql::Vocabulary;

@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask test | sim | soak | fuzz | tools | layers | lint | docs |
-//! help`.
+//! The project's own commands: `cargo xtask test | sim | soak | fuzz | image | tools | layers | lint |
+//! docs | help`.
 //!
 //! Everything a person or a build machine types beyond plain cargo lives here, so that both type
 //! the same. This program never edits a source file except the generated documents of `docs`, and
@@ -14,6 +14,7 @@ mod dashboards;
 mod docs;
 mod faults;
 mod fuzz;
+mod image;
 mod interop;
 mod layers;
 mod lint;
@@ -44,6 +45,9 @@ cargo xtask COMMAND
   fuzz [TARGET] [--minutes M | --keep]
                   the fuzz targets under libFuzzer, M minutes (10) each, or keep the smallest
                   inputs that reach all that was reached; needs the nightly toolchain
+  image [--profile NAME] [--out DIR]
+                  the service's container image, without a daemon: an OCI layout, an archive of it
+                  and its bill of materials in DIR (target/image), built with the profile (dist)
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
@@ -74,6 +78,10 @@ fn main() -> ExitCode {
         },
         ["fuzz", rest @ ..] => match fuzz::Plan::parse(rest) {
             Ok(plan) => fuzz::run(&root(), &plan),
+            Err(error) => return usage(&format!("{error:#}")),
+        },
+        ["image", rest @ ..] => match image::Image::parse(rest) {
+            Ok(image) => image::run(&root(), &image).map(|()| 0),
             Err(error) => return usage(&format!("{error:#}")),
         },
         ["tools"] => interop::install(&root()).map(|()| 0),

@@ -51,6 +51,18 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("output of `{}`", typed(command)))
 }
 
+/// Runs the command and returns what it printed on stdout; its stderr is this program's.
+pub(crate) fn output_beside_errors(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start `{}`", typed(command)))?;
+    if !output.status.success() {
+        bail!("`{}` ended with {}", typed(command), output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("output of `{}`", typed(command)))
+}
+
 /// Which of a program's two outputs is kept; the other goes straight through.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kept {

@@ -15,6 +15,7 @@ mod disk;
 mod doctor;
 mod emulate;
 mod fleet;
+mod image;
 mod inspect;
 mod kill;
 mod moves;

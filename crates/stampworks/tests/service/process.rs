@@ -184,10 +184,16 @@ impl Service {
             .sum()
     }
 
+    /// What the kernel says of it.
+    #[track_caller]
+    pub(crate) fn proc_status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
+    }
+
     /// Resident memory, in bytes.
     #[track_caller]
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = self.proc_status();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib: u64 = line
             .unwrap()

@@ -11,6 +11,7 @@ use stamp_model::{AppId, Mark, PartitionId, START, Sequences};
 use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
 use stamp_telemetry::{CommitOutcome, Metrics};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::turns::{Party, Turns};
@@ -155,6 +156,17 @@ struct Waiting {
     done: oneshot::Sender<Result<Committed, CommitFailure>>,
 }
 
+/// The last commit of this process to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastCommit {
+    /// The version that has its rows.
+    pub(crate) version: u64,
+    /// Rows in it.
+    pub(crate) rows: u64,
+    /// When it was known.
+    pub(crate) at: Instant,
+}
+
 /// Commits to one table for every partition of this process.
 pub(crate) struct Committer {
     name: &'static str,
@@ -166,6 +178,8 @@ pub(crate) struct Committer {
     /// Held by whoever leads; keeps the snapshot of the last commit, which is where the next one
     /// starts as long as nobody else writes.
     lead: AsyncMutex<Option<Snapshot>>,
+    /// Written once a commit, for whoever looks.
+    last: Mutex<Option<Box<LastCommit>>>,
 }
 
 impl Committer {
@@ -187,7 +201,25 @@ impl Committer {
             metrics,
             queue: Mutex::default(),
             lead: AsyncMutex::default(),
+            last: Mutex::default(),
         }
+    }
+
+    /// What the table is called.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The last commit, if there was one.
+    pub(crate) fn last(&self) -> Option<LastCommit> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_deref().copied()
+    }
+
+    fn committed(&self, version: u64, rows: u64) {
+        let at = Instant::now();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Box::new(LastCommit { version, rows, at }));
     }
 
     /// Commits `job`, together with whatever else is waiting.
@@ -291,6 +323,7 @@ impl Committer {
         };
         let mut files = Vec::new();
         let mut marks = Vec::new();
+        let mut rows = 0;
         for waiting in batch.iter_mut() {
             let mark = snapshot.mark(&waiting.job.app).unwrap_or(START);
             let is_ahead = mark >= waiting.job.last;
@@ -309,6 +342,10 @@ impl Committer {
             }
             let known = self.known(&waiting.job, mark).await?;
             files.extend(self.stage(waiting, known).await?);
+            rows += waiting
+                .staged
+                .as_ref()
+                .map_or(0, |staged| staged.committed.rows);
             if !is_ahead {
                 marks.push(Mark {
                     app: waiting.job.app.clone(),
@@ -319,6 +356,11 @@ impl Committer {
         if marks.is_empty() && files.is_empty() {
             // Whoever has staged files by now committed them himself and lost the reply.
             let ours = batch.iter().any(|waiting| waiting.staged.is_some());
+            if ours {
+                let staged = batch.iter().filter_map(|waiting| waiting.staged.as_ref());
+                let rows = staged.map(|staged| staged.committed.rows).sum();
+                self.committed(snapshot.version(), rows);
+            }
             self.metrics.commit(
                 self.name,
                 if ours {
@@ -333,6 +375,7 @@ impl Committer {
         match self.table.append(&snapshot, files, &marks).await {
             Ok(next) => {
                 self.metrics.commit(self.name, CommitOutcome::Committed);
+                self.committed(next.version(), rows);
                 *cached = Some(next);
                 Ok(())
             }

@@ -1,7 +1,7 @@
 //! The service of one stamp: opens hub and tables, runs a worker a partition, stops cleanly.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use stamp_eventhubs::{EventHub, HubError, HubProperties};
 use stamp_lake::{Lake, LakeError, Table};
@@ -9,6 +9,7 @@ use stamp_model::{PartitionId, TenantId};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
 use stamp_rollup::Windows;
 use stamp_schema::Schema;
+use stamp_status::Facts;
 use stamp_telemetry::{Metrics, Traces};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
@@ -20,9 +21,10 @@ use crate::directory::Directory;
 use crate::error::ConfigError;
 use crate::flush::Sink;
 use crate::memory::MemoryAccount;
+use crate::owners::Owners;
 use crate::ownership::Holding;
 use crate::progress::Progress;
-use crate::quota::Meter;
+use crate::quota::SharedMeter;
 use crate::replica::Replica;
 use crate::shared::{Owned, Shared, Tenant};
 use crate::turns::{Party, STAMP, Turns};
@@ -229,7 +231,9 @@ impl<H: EventHub> Consumer<H> {
             quarantine: committer("quarantine", &quarantine, &store_peer, STAMP),
             gaps: committer("gaps", &gaps, &store_peer, STAMP),
         });
-        let owned = Owned::new(partitions.len(), properties.partitions.len());
+        let partitions_all = properties.partitions.len();
+        let owners = Owners::default();
+        let owned = Owned::new(partitions.len(), partitions_all);
         let HubProperties { identity, .. } = properties;
         let buffer_max = usize::try_from(config.consumer.buffer_max.as_u64()).unwrap_or(usize::MAX);
         parts.metrics.buffer_limit(buffer_max as u64);
@@ -248,9 +252,8 @@ impl<H: EventHub> Consumer<H> {
             })?;
             let (peer, metrics) = (store_peer.clone(), parts.metrics.clone());
             let all = partitions.clone();
-            Ok::<_, ConfigError>(Holding::new(
-                blobs, peer, metrics, ownership, all, parts.seed,
-            ))
+            let holding = Holding::new(blobs, peer, metrics, ownership, all, parts.seed);
+            Ok::<_, ConfigError>(holding.told_to(owners.clone()))
         });
         Ok(Self {
             holding: holding.transpose()?,
@@ -263,6 +266,8 @@ impl<H: EventHub> Consumer<H> {
                 config: config.consumer.clone(),
                 partitions,
                 owned,
+                partitions_all,
+                owners,
                 meters: meters(config, &parts.tenants),
                 start_spread: config.resilience.start_spread,
                 windows,
@@ -289,6 +294,13 @@ impl<H: EventHub> Consumer<H> {
         self.shared.progress.clone()
     }
 
+    /// What the status page shows of it beside metrics, each time it is asked; `None` once the consumer is
+    /// gone. Asking takes no lock that an event waits for.
+    pub fn facts(&self) -> impl Fn() -> Option<Facts> + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || Some(Facts::Consumer(shared.upgrade()?.facts()))
+    }
+
     /// The partitions that this process reads, or has its share of.
     #[must_use]
     pub fn partitions(&self) -> &[PartitionId] {
@@ -310,6 +322,7 @@ impl<H: EventHub> Consumer<H> {
         }
         let partitions = self.shared.partitions.len();
         self.shared.metrics.partitions_owned(partitions);
+        self.shared.owners.read_here(&self.shared.partitions);
         let mut workers = JoinSet::new();
         for &partition in &self.shared.partitions {
             let worker = PartitionWorker::new(self.shared.clone(), partition);
@@ -345,13 +358,10 @@ fn encoders(config: &ConsumerConfig) -> usize {
 }
 
 /// The meters of the tenants that have a quota, in the order of the plans.
-fn meters(config: &ConsumerConfig, plans: &[TenantPlan]) -> Vec<Option<Mutex<Meter>>> {
+fn meters(config: &ConsumerConfig, plans: &[TenantPlan]) -> Vec<Option<SharedMeter>> {
     let meter = |plan: &TenantPlan| {
         let tenant = config.tenants.iter().find(|tenant| tenant.id == plan.id)?;
-        tenant
-            .quota
-            .clone()
-            .map(|quota| Mutex::new(Meter::new(quota)))
+        tenant.quota.clone().map(SharedMeter::new)
     };
     plans.iter().map(meter).collect()
 }

@@ -73,6 +73,19 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
+    /// Who writes its tables.
+    pub(crate) fn committers(&self) -> Vec<&Committer> {
+        match self {
+            Self::Tenant {
+                readings,
+                rollups,
+                rejected,
+                ..
+            } => vec![readings, rollups, rejected],
+            Self::Stamp { quarantine, gaps } => vec![quarantine, gaps],
+        }
+    }
+
     /// Writes a sealed batch of a worker for which everything up to `start` was in the tables when
     /// it began. Calling it again with the same batch adds nothing twice.
     ///

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::balance::{View, Watch, until_next_round};
 use crate::config::OwnershipConfig;
+use crate::owners::Owners;
 
 /// Blobs that are written at the same time.
 const WRITES_AT_ONCE: usize = 16;
@@ -32,6 +33,8 @@ pub(crate) struct Holding {
     held: BTreeMap<PartitionId, Ownership>,
     watch: Watch,
     draw: u64,
+    /// Where it says who has what.
+    owners: Owners,
 }
 
 /// A write of one blob that ended.
@@ -68,7 +71,13 @@ impl Holding {
             partitions,
             held: BTreeMap::new(),
             draw: named,
+            owners: Owners::default(),
         }
+    }
+
+    /// The same one, which says there who has what.
+    pub(crate) fn told_to(self, owners: Owners) -> Self {
+        Self { owners, ..self }
     }
 
     /// How its owner is called in the blobs.
@@ -104,6 +113,7 @@ impl Holding {
         let Some(listed) = self.list(&stop).await else {
             return self;
         };
+        self.owners.are(&listed);
         let expired = self.watch.look(&listed, Instant::now());
         self.compare(&listed);
         self.renew(&stop).await;

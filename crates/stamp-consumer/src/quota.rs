@@ -7,8 +7,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::FixedState;
+use stamp_status::QuotaUse;
 
 use crate::config::QuotaConfig;
 
@@ -74,6 +77,97 @@ struct Minute {
     bytes: u64,
 }
 
+/// What was counted in the newest minute and day: for whoever looks, without the lock of the meter.
+#[derive(Debug)]
+struct Newest {
+    minute: AtomicI64,
+    events: AtomicU64,
+    bytes: AtomicU64,
+    day: AtomicI64,
+    devices: AtomicU64,
+}
+
+impl Default for Newest {
+    fn default() -> Self {
+        Self {
+            minute: AtomicI64::new(i64::MIN),
+            events: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            day: AtomicI64::new(i64::MIN),
+            devices: AtomicU64::default(),
+        }
+    }
+}
+
+impl Newest {
+    /// One writer at a time; events of older minutes change nothing.
+    fn minute_has(&self, number: i64, minute: &Minute) {
+        if number >= self.minute.load(Relaxed) {
+            self.minute.store(number, Relaxed);
+            self.events.store(minute.events, Relaxed);
+            self.bytes.store(minute.bytes, Relaxed);
+        }
+    }
+
+    fn day_has(&self, number: i64, devices: usize) {
+        if number >= self.day.load(Relaxed) {
+            self.day.store(number, Relaxed);
+            self.devices.store(devices as u64, Relaxed);
+        }
+    }
+}
+
+/// A tenant's meter, shared by the partitions of a process.
+#[derive(Debug)]
+pub(crate) struct SharedMeter {
+    meter: Mutex<Meter>,
+    newest: Arc<Newest>,
+    quota: QuotaConfig,
+}
+
+impl SharedMeter {
+    pub(crate) fn new(quota: QuotaConfig) -> Self {
+        let meter = Meter::new(quota.clone());
+        Self {
+            newest: Arc::clone(&meter.newest),
+            meter: Mutex::new(meter),
+            quota,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is used of each quota there is. Takes no lock.
+    pub(crate) fn uses(&self, share: Share) -> Vec<QuotaUse> {
+        let a_minute = |rate: u64| rate.saturating_mul(MINUTE_S);
+        let (quota, newest) = (&self.quota, &self.newest);
+        [
+            (
+                "events",
+                quota.events_per_second.map(a_minute),
+                &newest.events,
+            ),
+            (
+                "bytes",
+                quota.bytes_per_second.map(|rate| a_minute(rate.as_u64())),
+                &newest.bytes,
+            ),
+            ("devices", quota.devices_max.map(u64::from), &newest.devices),
+        ]
+        .into_iter()
+        .filter_map(|(quota, whole, used)| {
+            Some(QuotaUse {
+                quota,
+                used: used.load(Relaxed),
+                limit: share.of(whole?),
+            })
+        })
+        .collect()
+    }
+}
+
 /// Counts what one tenant sent, over all partitions of the process.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -82,6 +176,7 @@ pub(crate) struct Meter {
     /// Hashes of the device ids by day. Two ids of one hash count as one device: too few, never
     /// too many.
     days: BTreeMap<i64, HashSet<u64, FixedState>>,
+    newest: Arc<Newest>,
 }
 
 const HASHER: FixedState = FixedState::with_seed(0x7175_6f74);
@@ -92,6 +187,7 @@ impl Meter {
             quota,
             minutes: BTreeMap::new(),
             days: BTreeMap::new(),
+            newest: Arc::default(),
         }
     }
 
@@ -129,11 +225,13 @@ impl Meter {
         let minute = self.minutes.entry(number).or_default();
         minute.events += 1;
         minute.bytes = minute.bytes.saturating_add(load.bytes);
+        self.newest.minute_has(number, minute);
         forget_farthest(&mut self.minutes, number, MINUTES_MAX);
         if self.quota.devices_max.is_some() {
             let number = load.enqueued_at_us.div_euclid(DAY_US);
             let devices = self.days.entry(number).or_default();
             devices.insert(HASHER.hash_one(load.device_id));
+            self.newest.day_has(number, devices.len());
             forget_farthest(&mut self.days, number, DAYS_MAX);
         }
         Ok(())

@@ -119,8 +119,14 @@ impl<H: EventHub> Replica<H> {
             self.running.insert(partition, Tokens { stop, lost });
             self.workers.spawn(async move { (partition, worker.await) });
         }
-        self.shared.owned.set(self.running.len());
+        self.tell_running();
         self.holding = Some(holding);
+    }
+
+    fn tell_running(&self) {
+        let running: Vec<PartitionId> = self.running.keys().copied().collect();
+        self.shared.owned.set(running.len());
+        self.shared.owners.read_here(&running);
     }
 
     /// Takes note of a worker that ended; what ends the service with it, if anything.
@@ -130,7 +136,7 @@ impl<H: EventHub> Replica<H> {
             Err(error) => return Some(ConsumerError::Panicked(error.to_string())),
         };
         self.running.remove(&partition);
-        self.shared.owned.set(self.running.len());
+        self.tell_running();
         self.shared.metrics.partition_left(partition);
         match outcome {
             Ok(()) => None,

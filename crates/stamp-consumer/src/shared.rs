@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use stamp_eventhubs::{EventHub, PartitionProperties, StartPosition};
@@ -25,8 +25,9 @@ use crate::consumer::Clock;
 use crate::directory::{Directory, TenantIndex};
 use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
+use crate::owners::Owners;
 use crate::progress::Progress;
-use crate::quota::{Excess, Load, Meter, Share};
+use crate::quota::{Excess, Load, Meter, Share, SharedMeter};
 use crate::recover::{RecoverError, catch_up};
 use crate::start::Marks;
 use crate::worker::LaneId;
@@ -65,7 +66,7 @@ impl Owned {
         self.now.store(now, Ordering::Relaxed);
     }
 
-    fn share(&self) -> Share {
+    pub(crate) fn share(&self) -> Share {
         Share {
             part: self.now.load(Ordering::Relaxed),
             of: self.all,
@@ -92,8 +93,11 @@ pub(crate) struct Shared<H> {
     pub(crate) config: ReadConfig,
     pub(crate) partitions: Vec<PartitionId>,
     pub(crate) owned: Owned,
+    /// Of the hub: the ones of other processes, too.
+    pub(crate) partitions_all: usize,
+    pub(crate) owners: Owners,
     /// By tenant, where it has a quota.
-    pub(crate) meters: Vec<Option<Mutex<Meter>>>,
+    pub(crate) meters: Vec<Option<SharedMeter>>,
     pub(crate) tenant_buffer_max: usize,
     pub(crate) start_spread: Duration,
     pub(crate) windows: Windows,
@@ -143,8 +147,7 @@ impl<H: EventHub> Shared<H> {
     }
 
     fn meter(&self, tenant: TenantIndex) -> Option<MutexGuard<'_, Meter>> {
-        let meter = self.meters[tenant].as_ref()?;
-        Some(meter.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.meters[tenant].as_ref()?.lock())
     }
 
     /// Where to read on after the last event that was taken.

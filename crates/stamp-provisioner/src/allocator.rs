@@ -8,6 +8,7 @@ use stamp_model::{DeviceId, StampId, TenantId};
 use stamp_placement::{Axis, Environment, Fleet, Load};
 use stamp_reservations::{Booked, Booking, Claim, Moved, Reservations, ReservationsError, Subject};
 use stamp_resilience::{GaveUp, Peer, idempotent};
+use stamp_status::{AxisUse, ProvisionerFacts, StampFacts};
 use stamp_telemetry::{AnswerOrigin, ProvisionMetrics};
 use tokio_util::sync::CancellationToken;
 
@@ -148,6 +149,33 @@ impl Allocator {
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    /// How full the stamps are, as of the last look at the database and what was given away since.
+    pub(crate) fn facts(&self) -> ProvisionerFacts {
+        let snapshot = self.snapshot();
+        let (used, given) = {
+            let state = self.state();
+            (state.memory.used().clone(), state.reserve.given().clone())
+        };
+        let stamps = snapshot.fleet.stamps().iter().map(|stamp| {
+            let of = |loads: &Used| loads.get(&stamp.id).copied().unwrap_or_default();
+            let (booked, reserve) = (of(&used), of(&given));
+            let axes = Axis::ALL.into_iter().map(|axis| AxisUse {
+                axis: axis.as_str(),
+                booked: booked[axis],
+                soft: stamp.capacity[axis].soft,
+                hard: stamp.capacity[axis].hard,
+                reserve: reserve[axis],
+            });
+            StampFacts {
+                id: stamp.id.to_string(),
+                axes: axes.collect(),
+            }
+        });
+        ProvisionerFacts {
+            stamps: stamps.collect(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

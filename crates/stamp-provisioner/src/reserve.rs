@@ -146,6 +146,11 @@ impl Reserve {
         }
     }
 
+    /// What is given away and not yet written down, by stamp.
+    pub(crate) fn given(&self) -> &Used {
+        &self.given
+    }
+
     /// The largest share of what is allowed that is given away, over stamps and axes; 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share for a person")]
     pub(crate) fn used_ratio(&self) -> f64 {

@@ -8,6 +8,7 @@ use stamp_placement::Fleet;
 use stamp_placement::catalogue::Catalogue;
 use stamp_reservations::{Reservations, ReservationsError};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
+use stamp_status::Facts;
 use stamp_telemetry::ProvisionMetrics;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -142,6 +143,12 @@ impl Provisioner {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.served.address
+    }
+
+    /// What the status page shows of it beside metrics, each time it is asked; `None` once it is gone.
+    pub fn facts(&self) -> impl Fn() -> Option<Facts> + Send + Sync + 'static {
+        let allocator = Arc::downgrade(&self.allocator);
+        move || Some(Facts::Provisioner(allocator.upgrade()?.facts()))
     }
 
     /// Goes on until the `stop` that it was started with is cancelled, and returns once requests under

@@ -81,6 +81,12 @@ impl Health {
         Self::waiting_for(&[Condition::ConfigLoaded])
     }
 
+    /// The same of a move of devices, which does its work from the start.
+    #[must_use]
+    pub fn of_a_move() -> Self {
+        Self::waiting_for(&[])
+    }
+
     /// What is not waited for counts as met.
     fn waiting_for(conditions: &[Condition]) -> Self {
         let others = Condition::ALL
@@ -160,6 +166,11 @@ mod tests {
         health.met(Condition::DatabaseReached);
 
         assert!(health.is_ready());
+    }
+
+    #[test]
+    fn a_move_is_ready_from_the_start() {
+        assert!(Health::of_a_move().is_ready());
     }
 
     #[test]

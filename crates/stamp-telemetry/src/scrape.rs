@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::http::{Request, Uri, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use stamp_status::Sample;
 use tokio::net::{TcpStream, lookup_host};
 
 /// Largest answer that is read: 16 MiB, twenty times what a process with 1,024 partitions says.
@@ -51,17 +52,6 @@ pub enum ScrapeError {
     /// It took longer than allowed.
     #[error("no whole answer within {0:?}")]
     TimedOut(Duration),
-}
-
-/// One series and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// Name of the metric.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its value.
-    pub value: f64,
 }
 
 /// Everything one process says.

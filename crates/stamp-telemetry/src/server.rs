@@ -1,6 +1,7 @@
-//! The endpoints: `/livez`, `/readyz`, `/startupz` and `/metrics` over plain HTTP/1.1.
+//! The endpoints: `/livez`, `/readyz`, `/startupz`, `/metrics` and the status page at `/`, over plain
+//! HTTP/1.1.
 //!
-//! Meant for the machine's own probes and scraper. Every connection carries one request, has a
+//! Meant for the machine's own probes and scraper, and for people who may reach them. Every connection carries one request, has a
 //! time limit and a header limit, and there is a most number of them, so that nobody who reaches
 //! the port can hold the service up.
 
@@ -22,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Health, Registry, TelemetryError};
+use crate::{Health, Registry, StatusPage, TelemetryError, status};
 
 /// Most connections at a time: a probe, a scraper and a person need three.
 const CONNECTIONS_MAX: usize = 64;
@@ -58,6 +59,7 @@ impl Served {
 /// - `/startupz`: 200 once every [`Condition`](crate::Condition) was met, for good.
 /// - `/readyz`: 200 while started and not draining; else 503, a line for each thing missing.
 /// - `/metrics`: the registry.
+/// - `/`, `/status.json` and three files beside them: the status page.
 ///
 /// They go on answering while the service drains, until `shutdown` is cancelled.
 ///
@@ -67,6 +69,7 @@ pub async fn serve(
     listen: SocketAddr,
     health: Health,
     registry: Registry,
+    page: StatusPage,
     shutdown: CancellationToken,
 ) -> Result<Served, TelemetryError> {
     let refused = |source| TelemetryError::Listen {
@@ -75,12 +78,15 @@ pub async fn serve(
     };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let router = router(health, registry);
+    let sampling = status::sample(page.clone(), registry.clone(), shutdown.clone());
+    tokio::spawn(sampling);
+    let router = router(health, registry, page);
     let finished = tokio::spawn(accept(listener, router, shutdown));
     Ok(Served { address, finished })
 }
 
-fn router(health: Health, registry: Registry) -> Router {
+fn router(health: Health, registry: Registry, page: StatusPage) -> Router {
+    let page = status::router(page, health.clone(), registry.clone());
     let probes = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/startupz", get(startup))
@@ -89,7 +95,7 @@ fn router(health: Health, registry: Registry) -> Router {
     let metrics = Router::new()
         .route("/metrics", get(metrics))
         .with_state(registry);
-    probes.merge(metrics)
+    probes.merge(metrics).merge(page)
 }
 
 async fn startup(State(health): State<Health>) -> impl IntoResponse {

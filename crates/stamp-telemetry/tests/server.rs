@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 
 use stamp_model::StampId;
 use stamp_telemetry::{
-    Condition, Health, Metrics, Registry, ScrapeError, Served, TelemetryError, addresses, scrape,
-    serve,
+    Condition, Health, Metrics, Registry, ScrapeError, Served, StatusPage, TelemetryError,
+    addresses, scrape, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,7 +28,9 @@ struct Endpoints {
 async fn endpoints() -> Endpoints {
     let (health, registry) = (Health::new(), Registry::new());
     let shutdown = CancellationToken::new();
-    let served = serve(LOOPBACK, health.clone(), registry.clone(), shutdown.clone())
+    let page = StatusPage::consumer(&StampId::parse("eu-1").unwrap());
+    let (state, metrics) = (health.clone(), registry.clone());
+    let served = serve(LOOPBACK, state, metrics, page, shutdown.clone())
         .await
         .unwrap();
     Endpoints {
@@ -115,11 +117,114 @@ async fn a_scrape_is_the_registry_in_the_text_format() {
 async fn other_paths_and_methods_are_refused() {
     let endpoints = endpoints().await;
 
-    assert_eq!(endpoints.get("/").await.0, 404);
+    assert_eq!(endpoints.get("/status").await.0, 404);
+    assert_eq!(endpoints.get("/index.html").await.0, 404);
     let answer = endpoints
         .send(b"POST /metrics HTTP/1.1\r\nhost: s\r\ncontent-length: 0\r\n\r\n")
         .await;
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
+#[tokio::test]
+async fn the_page_and_its_files_may_load_nothing_from_elsewhere_and_are_not_kept() {
+    let endpoints = endpoints().await;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/?tenant=contoso", "text/html"),
+        ("/status.json", "application/json"),
+        ("/status.css", "text/css"),
+        ("/status.js", "text/javascript"),
+        ("/status.svg", "image/svg+xml"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: s\r\n\r\n");
+        let answer = endpoints.send(request.as_bytes()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert!(!body.is_empty());
+        for header in [
+            &format!("content-type: {kind}"),
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "content-security-policy: default-src 'none'; style-src 'self'; script-src 'self'; ",
+        ] {
+            assert!(head.contains(header), "{path}: {header} is not in {head}");
+        }
+        assert!(!head.contains("unsafe"), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_the_metrics_say_and_what_the_service_waits_for() {
+    let endpoints = endpoints().await;
+    let metrics = Metrics::new(&endpoints.registry, &StampId::parse("eu-1").unwrap()).unwrap();
+    let contoso = stamp_model::TenantId::parse("contoso").unwrap();
+    metrics.readings(&contoso, 1_234);
+    metrics.written(Some(&contoso), "readings", 1_234, 5_678);
+    endpoints.health.met(Condition::ConfigLoaded);
+
+    let (_, text) = endpoints.get("/status.json").await;
+
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["name"], "eu-1");
+    assert_eq!(status["ready"], false);
+    let waiting = ["store was not reached yet", "hub was not reached yet"];
+    assert_eq!(status["waiting_for"], serde_json::json!(waiting));
+    let sections = status["sections"].as_array().unwrap();
+    let tenants = sections.iter().find(|section| section["id"] == "tenants");
+    let row = &tenants.unwrap()["rows"][0];
+    assert_eq!(row["cells"]["tenant"]["value"], "contoso");
+    assert_eq!(row["cells"]["readings"]["value"], 1_234);
+    assert_eq!(row["cells"]["bytes"]["value"], 5_678);
+    let (_, page) = endpoints.get("/").await;
+    assert!(page.contains("1,234") && page.contains("Not ready: store was not reached yet"));
+}
+
+#[tokio::test]
+async fn a_filter_of_the_address_is_decoded_cut_and_escaped() {
+    let endpoints = endpoints().await;
+    let (_, text) = endpoints
+        .get("/status.json?x=1&tenant=%22%3E%3Cscript%3E+%C3%A4%FF&tenant=second")
+        .await;
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["filter"]["tenant"], "\"><script> ä\u{fffd}");
+
+    let (_, page) = endpoints.get("/?tenant=%22%3E%3Cscript%3Ex").await;
+    assert!(
+        page.contains("value=\"&quot;&gt;&lt;script&gt;x\""),
+        "{page}"
+    );
+    assert!(!page.contains("<script>"), "{page}");
+
+    let (_, text) = endpoints
+        .get(&format!("/status.json?tenant={}", "a".repeat(5_000)))
+        .await;
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["filter"]["tenant"], "a".repeat(128));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_is_drawn_of_what_was_sampled_every_two_seconds() {
+    let endpoints = endpoints().await;
+    let metrics = Metrics::new(&endpoints.registry, &StampId::parse("eu-1").unwrap()).unwrap();
+    let zero = stamp_model::PartitionId::new(0).unwrap();
+    for _ in 0..3 {
+        // Right after a sample, so that each interval has the same.
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        metrics.received(zero, 100, 1);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+
+    let (_, text) = endpoints.get("/status.json").await;
+
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = &status["figures"][0];
+    assert_eq!(events["id"], "events_in");
+    let series = events["series"].as_array().unwrap();
+    assert!(series.iter().any(|rate| rate == 50.0), "{events}");
 }
 
 #[tokio::test]
@@ -182,6 +287,7 @@ async fn an_address_in_use_is_named() {
         taken,
         Health::new(),
         Registry::new(),
+        StatusPage::consumer(&StampId::parse("eu-1").unwrap()),
         CancellationToken::new(),
     )
     .await;

@@ -8,7 +8,8 @@ use stamp_consumer::{Consumer, ConsumerConfig, LogFormat, Parts, plan_tenants};
 use stamp_eventhubs::AmqpHub;
 use stamp_lake::Lake;
 use stamp_telemetry::{
-    Condition, Health, Metrics, Registry, RetryMetrics, TraceConfig, TracedHub, Traces, logs, serve,
+    Condition, Health, Metrics, Registry, RetryMetrics, StatusPage, TraceConfig, TracedHub, Traces,
+    logs, serve,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -107,9 +108,15 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
     health.met(Condition::ConfigLoaded);
 
     let closed = CancellationToken::new();
-    let mut served = serve(telemetry.listen, health.clone(), registry, closed.clone())
-        .await
-        .map_err(refused)?;
+    let (listen, page) = (telemetry.listen, StatusPage::consumer(&config.stamp));
+    let serving = serve(
+        listen,
+        health.clone(),
+        registry,
+        page.clone(),
+        closed.clone(),
+    );
+    let mut served = serving.await.map_err(refused)?;
     tracing::info!(stamp = %config.stamp, endpoints = %served.address, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let stop = CancellationToken::new();
@@ -133,7 +140,7 @@ async fn serve_stamp(config: &ConsumerConfig, base: &Path) -> Result<(), Failure
         seed,
         clock: stamp_consumer::wall_clock(),
     };
-    let outcome = run_consumer(config, parts, &health, &stop).await;
+    let outcome = run_consumer(config, parts, (&health, &page), &stop).await;
     signalled.abort();
     traces.shut_down().await;
     closed.cancel();
@@ -189,13 +196,14 @@ fn headers(text: &str) -> Option<Vec<(String, String)>> {
 async fn run_consumer(
     config: &ConsumerConfig,
     parts: Parts<AmqpHub>,
-    health: &Health,
+    (health, page): (&Health, &StatusPage),
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     match Consumer::open(config, parts, stop).await {
         Ok(consumer) => {
             health.met(Condition::HubReached);
             health.met(Condition::StoreReached);
+            page.shows(consumer.facts());
             consumer.run(stop.clone()).await.map_err(Failure::from)
         }
         Err(_) if stop.is_cancelled() => Ok(()),

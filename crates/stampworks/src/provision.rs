@@ -7,7 +7,9 @@ use clap::Args;
 use stamp_provisioner::{
     CatalogueError, LogFormat, ProvisionConfig, ProvisionError, ProvisionParts, Provisioner, check,
 };
-use stamp_telemetry::{Condition, Health, ProvisionMetrics, Registry, RetryMetrics, logs, serve};
+use stamp_telemetry::{
+    Condition, Health, ProvisionMetrics, Registry, RetryMetrics, StatusPage, logs, serve,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -89,9 +91,15 @@ async fn provision(config: ProvisionConfig) -> Result<(), Failure> {
     health.met(Condition::ConfigLoaded);
     let closed = CancellationToken::new();
     let listen = config.telemetry.listen;
-    let mut served = serve(listen, health.clone(), registry, closed.clone())
-        .await
-        .map_err(refused)?;
+    let page = StatusPage::provisioner(&config.name);
+    let serving = serve(
+        listen,
+        health.clone(),
+        registry,
+        page.clone(),
+        closed.clone(),
+    );
+    let mut served = serving.await.map_err(refused)?;
     tracing::info!(name = %config.name, endpoints = %served.address, version = env!("CARGO_PKG_VERSION"), "starting");
     let stop = CancellationToken::new();
     let reload = Arc::new(Notify::new());
@@ -111,7 +119,7 @@ async fn provision(config: ProvisionConfig) -> Result<(), Failure> {
             stop.cancel();
         }
     });
-    let outcome = run_provisioner(config, parts, &health, &reload, &stop).await;
+    let outcome = run_provisioner(config, parts, (&health, &page), &reload, &stop).await;
     signalled.abort();
     closed.cancel();
     served.stopped().await;
@@ -121,7 +129,7 @@ async fn provision(config: ProvisionConfig) -> Result<(), Failure> {
 async fn run_provisioner(
     config: ProvisionConfig,
     parts: ProvisionParts,
-    health: &Health,
+    (health, page): (&Health, &StatusPage),
     reload: &Notify,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -134,6 +142,7 @@ async fn run_provisioner(
         }
     };
     health.met(Condition::DatabaseReached);
+    page.shows(provisioner.facts());
     tracing::info!(address = %provisioner.address(), "serving");
     provisioner.run(reload, stop).await;
     tracing::info!("stopped, requests under way were answered");

@@ -142,3 +142,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_used_is_of_the_newest_minute_and_day_and_of_this_process() {
+    let day = DAY_US;
+    let shared = SharedMeter::new(QuotaConfig {
+        events_per_second: Some(2),
+        bytes_per_second: None,
+        devices_max: Some(10),
+    });
+    let half = Share { part: 1, of: 2 };
+    for (at_us, device) in [(day, "a"), (day + 1, "b"), (0, "old"), (day + 2, "a")] {
+        assert_eq!(shared.lock().admit(load(at_us, device, 7), half), Ok(()));
+    }
+
+    let uses = shared.uses(half);
+
+    let expected = [("events", 3, 60), ("devices", 2, 5)];
+    let found: Vec<_> = uses.iter().map(|u| (u.quota, u.used, u.limit)).collect();
+    assert_eq!(found, expected);
+    // Nobody who looks waits for whoever counts.
+    let _counting = shared.lock();
+    assert_eq!(shared.uses(half), uses);
+}

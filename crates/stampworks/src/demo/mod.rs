@@ -11,6 +11,7 @@ mod series;
 mod stamp;
 mod verify;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stampworks demo\n  stampworks demo --events 1000000 --tables /tmp/tables\n  \
+    stampworks demo --duration 10m --listen 127.0.0.1:9464\n  \
     stampworks demo --provisioning --python demo-venv/bin/python\n\n\
     Exits with 5 when the tables differ from what was sent."
 )]
@@ -59,6 +61,10 @@ pub(crate) struct DemoArgs {
     /// Folder of the tables. Must be empty or absent; a folder of the run's own when not given.
     #[arg(long, value_name = "FOLDER")]
     tables: Option<PathBuf>,
+    /// Serve a status page and /metrics of the first stamp here, and of the second one at the next port,
+    /// while it runs. Port 0 takes any two.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "provisioning")]
+    listen: Option<SocketAddr>,
     /// Seed of the messages.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -117,6 +123,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
             devices: args.devices.unwrap_or(80).into(),
             seed: args.seed.wrapping_add(number as u64),
             folder: folder.join(id),
+            listen: args.listen.map(|first| nth(first, number)).transpose()?,
         };
         stamps.push(DemoStamp::start(plan, &emulator).await?);
     }
@@ -143,6 +150,19 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
         0 => Ok(()),
         differences => Err(Failure::Difference(differences)),
     }
+}
+
+/// The address so many ports after the first one. With port 0 the system chooses.
+fn nth(first: SocketAddr, number: usize) -> Result<SocketAddr, Failure> {
+    if first.port() == 0 {
+        return Ok(first);
+    }
+    let next = u16::try_from(number).ok();
+    let port = next.and_then(|next| first.port().checked_add(next));
+    let port = port.ok_or_else(|| {
+        Failure::because(format!("no port is left after {first}: name a lower one"))
+    })?;
+    Ok(SocketAddr::new(first.ip(), port))
 }
 
 fn tables_folder(args: &DemoArgs) -> Result<PathBuf, Failure> {

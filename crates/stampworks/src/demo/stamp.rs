@@ -1,5 +1,6 @@
 //! One stamp of the demo: its hub in the emulator, its devices, its consumer and its ledger.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,9 @@ use stamp_emulator::{EventHubsEmulator, Hub, HubConfig};
 use stamp_eventhubs::AmqpHub;
 use stamp_lake::Lake;
 use stamp_model::{PartitionId, TenantId};
-use stamp_telemetry::{Metrics, Registry, RetryMetrics, Traces};
+use stamp_telemetry::{
+    Condition, Health, Metrics, Registry, RetryMetrics, Served, StatusPage, Traces, serve,
+};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,7 @@ use crate::demo::fleet::{Customer, Fleet};
 use crate::demo::ledger::Ledger;
 use crate::demo::verify::{StampReport, verify};
 use crate::exit::Failure;
+use crate::output;
 
 const PARTITIONS: u32 = 4;
 
@@ -29,6 +33,8 @@ pub(crate) struct StampPlan {
     pub(crate) devices: usize,
     pub(crate) seed: u64,
     pub(crate) folder: PathBuf,
+    /// Where its endpoints are, if anywhere.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// A running stamp with its senders.
@@ -41,6 +47,59 @@ pub(crate) struct DemoStamp {
     progress: Progress,
     stop: CancellationToken,
     running: JoinHandle<Result<(), ConsumerError>>,
+    endpoints: Option<Endpoints>,
+}
+
+/// The endpoints of a stamp, as `stampworks consume` has them.
+struct Endpoints {
+    served: Served,
+    closed: CancellationToken,
+    health: Health,
+    page: StatusPage,
+}
+
+impl Endpoints {
+    /// Serves them, and says where.
+    async fn open(
+        listen: SocketAddr,
+        config: &ConsumerConfig,
+        registry: Registry,
+    ) -> Result<Self, Failure> {
+        let (health, page) = (Health::new(), StatusPage::consumer(&config.stamp));
+        health.met(Condition::ConfigLoaded);
+        let closed = CancellationToken::new();
+        let serving = serve(
+            listen,
+            health.clone(),
+            registry,
+            page.clone(),
+            closed.clone(),
+        );
+        let served = serving
+            .await
+            .map_err(|cause| Failure::failed("cannot serve the status page", cause))?;
+        output::note(&format!(
+            "{}: status page http://{}/",
+            config.stamp, served.address
+        ));
+        Ok(Self {
+            served,
+            closed,
+            health,
+            page,
+        })
+    }
+
+    fn opened(&self, consumer: &Consumer<AmqpHub>) {
+        self.health.met(Condition::HubReached);
+        self.health.met(Condition::StoreReached);
+        self.page.shows(consumer.facts());
+    }
+
+    async fn close(mut self) {
+        self.closed.cancel();
+        self.served.stopped().await;
+    }
 }
 
 pub(crate) fn hub_config(stamp: &str) -> HubConfig {
@@ -82,6 +141,10 @@ impl DemoStamp {
         let observer = RetryMetrics::new(&registry, &config.stamp).map_err(in_telemetry)?;
         let amqp = AmqpHub::new(&config.hub)
             .map_err(|cause| Failure::failed("cannot use the hub", cause))?;
+        let endpoints = match plan.listen {
+            Some(listen) => Some(Endpoints::open(listen, &config, registry).await?),
+            None => None,
+        };
         let stop = CancellationToken::new();
         let parts = Parts {
             hub: amqp,
@@ -94,6 +157,9 @@ impl DemoStamp {
             clock: stamp_consumer::wall_clock(),
         };
         let consumer = Consumer::open(&config, parts, &stop).await?;
+        if let Some(endpoints) = &endpoints {
+            endpoints.opened(&consumer);
+        }
         let progress = consumer.progress();
         let running = tokio::spawn(consumer.run(stop.clone()));
         let fleet = Fleet::new(plan.customers, plan.devices, plan.seed);
@@ -106,6 +172,7 @@ impl DemoStamp {
             progress,
             stop,
             running,
+            endpoints,
         })
     }
 
@@ -162,6 +229,9 @@ impl DemoStamp {
         self.running
             .await
             .map_err(|cause| Failure::failed("the consumer panicked", cause))??;
+        if let Some(endpoints) = self.endpoints {
+            endpoints.close().await;
+        }
         let tenants: Vec<(TenantId, Customer)> = self
             .plan
             .customers

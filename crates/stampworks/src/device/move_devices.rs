@@ -16,7 +16,7 @@ use stamp_mover::{
 use stamp_placement::device_move::MovePolicy;
 use stamp_placement::{Environment, Fleet};
 use stamp_resilience::Observer;
-use stamp_telemetry::{Health, MoveMetrics, Registry, RetryMetrics, logs, serve};
+use stamp_telemetry::{Health, MoveMetrics, Registry, RetryMetrics, StatusPage, logs, serve};
 use tokio_util::sync::CancellationToken;
 
 use super::services::{OpenDoors, Services};
@@ -103,7 +103,7 @@ pub(super) struct MoveArgs {
     /// How far before the move the source's tables are looked at for the report.
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     telemetry_before: Duration,
-    /// Serve /metrics and /livez here while it runs.
+    /// Serve a status page, /metrics and /livez here while it runs.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// How the report is printed.
@@ -273,8 +273,12 @@ async fn moved(
     let closed = CancellationToken::new();
     let served = match args.listen {
         Some(listen) => {
-            let served = serve(listen, Health::new(), registry, closed.clone()).await;
-            Some(served.map_err(refused)?)
+            let page = StatusPage::mover(&source);
+            let health = Health::of_a_move();
+            let served = serve(listen, health, registry, page, closed.clone()).await;
+            let served = served.map_err(refused)?;
+            output::note(&format!("status page: http://{}/", served.address));
+            Some(served)
         }
         None => None,
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stamp_model::{PartitionId, StampId};
-use stamp_telemetry::{Health, Metrics, PartitionState, Registry, serve};
+use stamp_telemetry::{Health, Metrics, PartitionState, Registry, StatusPage, serve};
 use tokio_util::sync::CancellationToken;
 
 /// The version that a stamp of this build says it runs.
@@ -284,7 +284,8 @@ async fn serving(stamp: &str, partitions: usize) -> Serving {
     }
     let stop = CancellationToken::new();
     let listen = ([127, 0, 0, 1], 0).into();
-    let served = serve(listen, Health::new(), registry, stop.clone())
+    let page = StatusPage::consumer(&StampId::parse(stamp).unwrap());
+    let served = serve(listen, Health::new(), registry, page, stop.clone())
         .await
         .unwrap();
     let url = format!("http://{}/metrics", served.address);

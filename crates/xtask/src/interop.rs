@@ -37,6 +37,7 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     install_python(&root.join("tests/interop"), "deploy.txt", &place, "deploy")?;
     install_node(&root.join("tests/interop"), &place)?;
     require_postgres()?;
+    require_chromium()?;
     fetch_prometheus(&place.join("prometheus"))
 }
 
@@ -111,6 +112,15 @@ fn require_postgres() -> Result<()> {
         "PostgreSQL's `initdb` is needed by the tests of reservations and was not found: install it \
          (on Debian or Ubuntu, apt-get install postgresql)"
     )
+}
+
+/// Chromium, which the test of the status page drives: on the path, or from Debian's package.
+///
+/// Installed rather than taken out of its package: it needs some hundred libraries, and starts nothing
+/// by itself.
+fn require_chromium() -> Result<()> {
+    require("chromium", &["chromium", "fonts-dejavu-core"])
+        .context("the test of the status page needs Chromium as `chromium` on the path")
 }
 
 /// The packages of one file of pins, in a folder of their own.

@@ -1,4 +1,5 @@
-//! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], [`Prometheus`], and scripts in Python and
+//! Programs nobody here wrote, for tests: [`Azurite`], [`Postgres`], [`Prometheus`], a browser that looks at a
+//! [`status_page`], and scripts in Python and
 //! Node.js. Beside them what stands between such programs and ours: [`FaultProxy`] and [`WallClock`], and
 //! [`Vocabulary`], which knows what a query may name.
 //!
@@ -7,6 +8,7 @@
 //! finds none, or another version, fails and says so: it is never skipped. Nothing here is part of the product.
 
 mod azurite;
+mod browser;
 mod deploy;
 mod postgres;
 mod prometheus;
@@ -17,6 +19,7 @@ mod script;
 mod wall_clock;
 
 pub use azurite::{ACCOUNT_KEY, ACCOUNT_NAME, Azurite};
+pub use browser::{Look, status_page};
 pub use deploy::{kustomize, read_terraform, validate_manifests};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, promtool};

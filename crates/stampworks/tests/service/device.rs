@@ -18,12 +18,14 @@ use stamp_emulator::{
     Authority, DpsConfig, DpsEmulator, EventHubsEmulator, IotHubConfig, IotHubEmulator, LinkedHub,
     Listen, Routing,
 };
+use stamp_interop::{Look, status_page};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::interval;
 
 use crate::process::Service;
 use crate::stamp::{EAGER, SOON, until};
+use crate::status_page::{GLANCE, Guarded, Page, assert_looked_at, pictures};
 use crate::support::{emulator, write_config};
 
 const KEY: &str = "cHJpbWFyeS1wcmltYXJ5LXByaW1hcnk=";
@@ -490,4 +492,52 @@ async fn a_job_that_is_started_again_leaves_a_pause_as_it_is() {
     let (_, said, _) = ran(&["status", "device-move.jsonl"]);
     assert!(!said.contains("paused"), "{said}");
     assert!(said.contains("late: d-0"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_running_move_has_its_stages_and_acts() {
+    let azure = Azure::start().await;
+    azure.switch_on();
+    until("devices in test", async || {
+        azure.is_at(&azure.test, "enabled") == DEVICES
+    })
+    .await;
+    // No service writes the production stamp's tables, so the move stays where it is.
+    let args = ["move", "--from", "weu-test", "--to", "weu-1", "d-0", "d-1"];
+    let more = ["--listen", "127.0.0.1:0"];
+    let mut mover = azure
+        .device(&[&args[..], &RUN[..4], &more[..]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = std::io::BufReader::new(mover.stderr.take().unwrap());
+    let _mover = Guarded(mover);
+    let mut said = std::io::BufRead::lines(stderr).map_while(Result::ok);
+    let url = tokio::task::block_in_place(|| {
+        said.find_map(|line| line.strip_prefix("status page: ").map(str::to_owned))
+    });
+    let url = url.expect("it said where its page is");
+    let page = async || Page::at(url.trim_start_matches("http://").trim_end_matches('/'), "");
+    until("both devices are at the target", async || {
+        azure.is_at(&azure.prod, "enabled") == 2
+    })
+    .await;
+    until("the page says that they were begun", async || {
+        let begun = page().await;
+        let acts = begun.rows("acts").into_iter();
+        acts.filter(|row| row["cells"]["outcome"]["value"] == "done")
+            .count()
+            > 1
+    })
+    .await;
+    let begun = page().await;
+    assert_eq!(begun.0["service"], "mover");
+    assert_eq!(begun.0["ready"], true);
+    let devices = begun.rows("stages").into_iter();
+    let devices = devices.map(|row| row["cells"]["devices"]["value"].as_u64().unwrap());
+    assert_eq!(devices.sum::<u64>(), 2, "{:#?}", begun.rows("stages"));
+    assert_eq!(begun.figure("late")["value"], 0);
+    let found = tokio::task::block_in_place(|| status_page(Look::Glance, &url, &pictures("mover")));
+    assert_looked_at(&found, &GLANCE);
 }

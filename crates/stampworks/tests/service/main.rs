@@ -30,6 +30,7 @@ mod replay;
 mod replies;
 mod soak;
 mod stamp;
+mod status_page;
 mod stop;
 mod support;
 mod traces;

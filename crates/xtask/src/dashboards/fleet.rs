@@ -86,10 +86,10 @@ fn load() -> super::Row {
             lines("Unread events", "short", "In the hub after the last one read.")
                 .query("{{stamp}}", r#"sum by (stamp) (stamp_lag_events{stamp=~"$stamp"})"#)
                 .runbook("freshness"),
-            lines("Not valid", "percentunit", "Share of the events that their tenant's schema refuses.")
+            lines("Not valid", "percentunit", "Share of the telemetry that its tenant's schema refuses. What the hub itself sends does not count.")
                 .query(
                     "{{stamp}}",
-                    r#"sum by (stamp) (rate(stamp_events_total{stamp=~"$stamp",outcome="rejected"}[$__rate_interval])) / sum by (stamp) (rate(stamp_events_received_total{stamp=~"$stamp"}[$__rate_interval]))"#,
+                    r#"sum by (stamp) (rate(stamp_rejected_events_total{stamp=~"$stamp",reason!="not_telemetry"}[$__rate_interval])) / sum by (stamp) (rate(stamp_events_total{stamp=~"$stamp",outcome="reading"}[$__rate_interval]) or rate(stamp_rejected_events_total{stamp=~"$stamp",reason!="not_telemetry"}[$__rate_interval]))"#,
                 )
                 .runbook("rejected-ratio"),
             lines("In quarantine", "percentunit", "Share of the events that the stamp keeps for itself.")

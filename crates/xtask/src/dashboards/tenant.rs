@@ -29,10 +29,10 @@ fn now() -> super::Row {
                 .limits(0.999, 0.99)
                 .runbook("freshness")
                 .width(6),
-            stat("Not valid", "percentunit", "Share of its events that its schema refuses.")
+            stat("Not valid", "percentunit", "Share of its telemetry that its schema refuses. What the hub itself sends does not count.")
                 .query(
                     "rejected",
-                    r#"sum(rate(stamp_events_total{stamp=~"$stamp",tenant=~"$tenant",outcome="rejected"}[5m])) / sum(rate(stamp_events_total{stamp=~"$stamp",tenant=~"$tenant",outcome=~"reading|rejected"}[5m]))"#,
+                    r#"sum(rate(stamp_rejected_events_total{stamp=~"$stamp",tenant=~"$tenant",reason!="not_telemetry"}[5m])) / sum(rate(stamp_events_total{stamp=~"$stamp",tenant=~"$tenant",outcome="reading"}[5m]) or rate(stamp_rejected_events_total{stamp=~"$stamp",tenant=~"$tenant",reason!="not_telemetry"}[5m]))"#,
                 )
                 .limits(0.01, 0.05)
                 .runbook("rejected-ratio")

@@ -75,6 +75,8 @@ pub enum Unit {
     Sequence,
     /// Things the name says, such as commits or attempts.
     Count,
+    /// What the axis of the series counts.
+    Axis,
     /// A share, 0 to 1.
     Ratio,
     /// 1 for the state or version that is, 0 for the others.
@@ -92,6 +94,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Sequence => "sequence number",
             Self::Count => "count",
+            Self::Axis => "the axis's",
             Self::Ratio => "0 to 1",
             Self::State => "0 or 1",
         }

@@ -31,7 +31,7 @@ pub use labels::TENANT_LABELS_MAX;
 pub use metrics::{ClaimOutcome, CommitOutcome, Metrics, PartitionState};
 pub use mover::MoverMetrics;
 pub use moves::MoveMetrics;
-pub use provision::{AnswerOrigin, ProvisionMetrics, ProvisionRoute};
+pub use provision::{AnswerOrigin, ProvisionMetrics, ProvisionRoute, StampFill};
 pub use registry::Registry;
 pub use retry::RetryMetrics;
 pub use scrape::{ADDRESSES_MAX, SCRAPE_BYTES_MAX, Scrape, ScrapeError, addresses, scrape};

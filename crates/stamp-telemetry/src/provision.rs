@@ -1,14 +1,18 @@
 //! The provisioner's handles: methods named after what happened, labels from closed sets.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec};
 use stamp_model::StampId;
 
 use crate::catalogue::consumer::BUILD_INFO;
 use crate::catalogue::provisioner as catalogue;
 use crate::{Registry, TelemetryError};
+
+/// Values of the label `limit`.
+const LIMITS: [&str; 3] = ["soft", "hard", "bookable"];
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,8 +91,29 @@ struct Inner {
     pending: Gauge,
     used_ratio: Gauge,
     written: IntCounter,
+    booked: GaugeVec,
+    capacity: GaugeVec,
+    /// Stamps and axes that were told: those that leave the catalogue are taken away.
+    told: Mutex<BTreeSet<(StampId, &'static str)>>,
     reloads: IntCounterVec,
     current: Gauge,
+}
+
+/// How full a stamp is on one axis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StampFill {
+    /// The stamp that is booked.
+    pub stamp: StampId,
+    /// What it can be full of, of a closed set.
+    pub axis: &'static str,
+    /// What is booked.
+    pub booked: u64,
+    /// Above it the next stamp is due.
+    pub soft: u64,
+    /// Nothing is placed above it.
+    pub hard: u64,
+    /// Nothing is booked above it while the database is there.
+    pub bookable: u64,
 }
 
 impl ProvisionMetrics {
@@ -109,6 +134,9 @@ impl ProvisionMetrics {
             pending: registration.gauge(&catalogue::RESERVE_PENDING)?,
             used_ratio: registration.gauge(&catalogue::RESERVE_USED_RATIO)?,
             written: registration.counter(&catalogue::RESERVE_WRITTEN)?,
+            booked: registration.gauges(&catalogue::BOOKED)?,
+            capacity: registration.gauges(&catalogue::CAPACITY)?,
+            told: Mutex::default(),
             reloads: registration.counters(&catalogue::CATALOGUE_RELOADS)?,
             current: registration.gauge(&catalogue::CATALOGUE_CURRENT)?,
         };
@@ -149,6 +177,39 @@ impl ProvisionMetrics {
     /// A device from the reserve is in the database.
     pub fn reserve_written(&self) {
         self.0.written.inc();
+    }
+
+    /// How full every stamp of the catalogue is on every axis.
+    pub fn fill(&self, all: &[StampFill]) {
+        let inner = &self.0;
+        let mut told = inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<_> = all
+            .iter()
+            .map(|fill| (fill.stamp.clone(), fill.axis))
+            .collect();
+        for (stamp, axis) in told.difference(&now) {
+            // An error only says that the series was never there.
+            let _ = inner.booked.remove_label_values(&[stamp.as_str(), axis]);
+            for limit in LIMITS {
+                let _ = inner
+                    .capacity
+                    .remove_label_values(&[stamp.as_str(), axis, limit]);
+            }
+        }
+        for fill in all {
+            let labels = [fill.stamp.as_str(), fill.axis];
+            inner
+                .booked
+                .with_label_values(&labels)
+                .set(fill.booked as f64);
+            for (limit, amount) in LIMITS.iter().zip([fill.soft, fill.hard, fill.bookable]) {
+                inner
+                    .capacity
+                    .with_label_values(&[labels[0], labels[1], limit])
+                    .set(amount as f64);
+            }
+        }
+        *told = now;
     }
 
     /// The catalogue was read again; `taken`: it is in force now.

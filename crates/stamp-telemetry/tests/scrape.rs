@@ -12,8 +12,8 @@ use stamp_resilience::{BreakerState, GiveUpReason, Observer, Outcome, PauseCause
 use stamp_telemetry::catalogue::{Definition, all};
 use stamp_telemetry::{
     AnswerOrigin, CommitOutcome, Metrics, MoveMetrics, MoverMetrics, PartitionState,
-    ProvisionMetrics, ProvisionRoute, Registry, RetryMetrics, TelemetryError, TraceConfig,
-    TracedHub, Traces,
+    ProvisionMetrics, ProvisionRoute, Registry, RetryMetrics, StampFill, TelemetryError,
+    TraceConfig, TracedHub, Traces,
 };
 
 /// Series and their values, after every line was checked against the catalogue.
@@ -229,7 +229,47 @@ fn everything_of_a_provisioner(provision: &ProvisionMetrics) {
     provision.database(true);
     provision.reserve(3, 0.5);
     provision.reserve_written();
+    provision.fill(&[fill("eu-1", 40), fill("us-1", 3)]);
     provision.catalogue_read(false);
+}
+
+fn fill(id: &str, booked: u64) -> StampFill {
+    StampFill {
+        stamp: stamp(id),
+        axis: "devices",
+        booked,
+        soft: 80,
+        hard: 100,
+        bookable: 90,
+    }
+}
+
+#[test]
+fn how_full_a_stamp_is_is_told_until_the_catalogue_has_it_no_more() {
+    let registry = Registry::new();
+    let provision = ProvisionMetrics::new(&registry, &stamp("place-1")).unwrap();
+    provision.fill(&[fill("eu-1", 40), fill("us-1", 3)]);
+    provision.fill(&[fill("eu-1", 41)]);
+
+    let scrape = Scrape::of(&registry);
+    let of = |limit: &str| {
+        format!(
+            "stamp_provision_capacity{{axis=\"devices\",limit=\"{limit}\",stamp=\"place-1\",target_stamp=\"eu-1\"}}"
+        )
+    };
+    for (series, value) in [
+        (
+            "stamp_provision_booked{axis=\"devices\",stamp=\"place-1\",target_stamp=\"eu-1\"}"
+                .to_owned(),
+            41.0,
+        ),
+        (of("soft"), 80.0),
+        (of("hard"), 100.0),
+        (of("bookable"), 90.0),
+    ] {
+        scrape.is(&series, value);
+    }
+    assert!(!scrape.0.keys().any(|series| series.contains("us-1")));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Once the database is there: what was given away is written down, and what is known is looked up
 //! anew. One caller only.
 
+use stamp_placement::Stamp;
+use stamp_telemetry::StampFill;
+
 use super::*;
 
 /// Tenants of one page.
@@ -40,6 +43,8 @@ impl Allocator {
             let snapshot = self.snapshot();
             let mut state = self.state();
             state.reserve.sync(&snapshot.fleet, &booked);
+            let part = state.reserve.part();
+            self.metrics.fill(&fill(&snapshot.fleet, part, &booked));
             state.memory.used_is(booked);
         }
         let homes = self.homes().await?;
@@ -155,4 +160,22 @@ impl Allocator {
         }
         Ok(homes)
     }
+}
+
+/// How full every stamp of the catalogue is.
+fn fill(fleet: &Fleet, part: Part, booked: &Used) -> Vec<StampFill> {
+    let of = |stamp: &Stamp| {
+        let booked = booked.get(&stamp.id).copied().unwrap_or_default();
+        let (capacity, bookable) = (stamp.capacity, part.limits(stamp));
+        let id = stamp.id.clone();
+        Axis::ALL.map(|axis| StampFill {
+            stamp: id.clone(),
+            axis: axis.as_str(),
+            booked: booked[axis],
+            soft: capacity[axis].soft,
+            hard: capacity[axis].hard,
+            bookable: bookable[axis],
+        })
+    };
+    fleet.stamps().iter().flat_map(of).collect()
 }

@@ -87,6 +87,16 @@ async fn without_the_database_it_answers_from_memory_and_a_bounded_reserve_and_s
     assert_eq!(allocate(&running, "press-4").await, ok("booked"));
     assert_eq!(allocate(&running, "oven-1").await, ok("booked"));
     assert!((running.metric("stamp_provision_database_reached") - 1.0).abs() < f64::EPSILON);
+    // All but what two provisioners keep back, and all that is booked by now.
+    let name = "stamp=\"provisioner\",target_stamp=\"eu-1\"";
+    let limit = |limit: &str| {
+        let series =
+            format!("stamp_provision_capacity{{axis=\"devices\",limit=\"{limit}\",{name}}}");
+        running.metric(&series)
+    };
+    assert_eq!(["hard", "bookable"].map(limit), [60.0, 54.0]);
+    let booked = format!("stamp_provision_booked{{axis=\"devices\",{name}}}");
+    running.until(async || running.metric(&booked) == 6.0).await;
     let journal = std::fs::read_to_string(world.path("reserve.jsonl")).unwrap();
     assert_eq!(journal, "");
     running.stop().await;

@@ -10,6 +10,8 @@ pub(crate) const ALL: &[&Definition] = &[
     &RESERVE_PENDING,
     &RESERVE_USED_RATIO,
     &RESERVE_WRITTEN,
+    &BOOKED,
+    &CAPACITY,
     &CATALOGUE_RELOADS,
     &CATALOGUE_CURRENT,
 ];
@@ -82,6 +84,40 @@ pub(crate) const RESERVE_WRITTEN: Definition = Definition {
     labels: &[],
     help: "Devices from the reserve that were written down in the database.",
     reading: "How many registrations an outage of the database concerned.",
+};
+
+const TARGET_STAMP: Label = Label {
+    name: "target_stamp",
+    values: "a stamp of the catalogue in force; `stamp` is the provisioner",
+};
+const AXIS: Label = Label {
+    name: "axis",
+    values: "`devices`, `messages-per-day`, `events-per-second`, `bytes-per-second` or `tenants`",
+};
+
+pub(crate) const BOOKED: Definition = Definition {
+    name: "stamp_provision_booked",
+    kind: Kind::Gauge,
+    unit: Unit::Axis,
+    labels: &[TARGET_STAMP, AXIS],
+    help: "What is booked of each stamp, on each axis that it can be full on.",
+    reading: "As the database of reservations said the last time it was asked. Above the soft limit the next stamp is due.",
+};
+
+pub(crate) const CAPACITY: Definition = Definition {
+    name: "stamp_provision_capacity",
+    kind: Kind::Gauge,
+    unit: Unit::Axis,
+    labels: &[
+        TARGET_STAMP,
+        AXIS,
+        Label {
+            name: "limit",
+            values: "`soft` or `hard`: as the catalogue says; `bookable`: the hard one less the reserve for an outage of the database",
+        },
+    ],
+    help: "The limits of each stamp, on each axis.",
+    reading: "Compare with `stamp_provision_booked`. At `bookable`, new devices of the stamp's tenants are refused.",
 };
 
 pub(crate) const CATALOGUE_RELOADS: Definition = Definition {

@@ -8,7 +8,7 @@ pub(super) fn board() -> Board {
         title: "Stampworks / Provisioning",
         description: "The webhook that DPS asks for a device's hub, its database, and the moves of devices.",
         subject: Subject::Provisioner,
-        rows: vec![now(), requests(), database(), moves()],
+        rows: vec![now(), requests(), capacity(), database(), moves()],
     }
 }
 
@@ -66,6 +66,23 @@ fn requests() -> super::Row {
             lines("Catalogue read again", "short", "`refused` has errors; the one before stays in force.")
                 .query("{{outcome}}", r#"sum by (outcome) (increase(stamp_catalogue_reloads_total{stamp=~"$stamp"}[$__rate_interval]))"#)
                 .runbook("catalogue-refused"),
+        ],
+    )
+}
+
+fn capacity() -> super::Row {
+    row(
+        "Capacity",
+        vec![
+            lines("Booked of the hard limit", "percentunit", "By stamp, on the axis where it is fullest.")
+                .query("{{target_stamp}}", r#"max by (target_stamp) (max by (target_stamp, axis) (stamp_provision_booked{stamp=~"$stamp"}) / on (target_stamp, axis) max by (target_stamp, axis) (stamp_provision_capacity{stamp=~"$stamp",limit="hard"}))"#)
+                .limits(0.8, 1.0)
+                .runbook("capacity")
+                .width(12),
+            lines("Devices booked", "short", "By stamp.")
+                .query("{{target_stamp}}", r#"max by (target_stamp) (stamp_provision_booked{stamp=~"$stamp",axis="devices"})"#)
+                .runbook("capacity")
+                .width(12),
         ],
     )
 }

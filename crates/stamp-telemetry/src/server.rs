@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +42,16 @@ pub struct Served {
     /// Where they are, with the port that was given for port 0.
     pub address: SocketAddr,
     finished: JoinHandle<()>,
+    scraped: Arc<Notify>,
 }
 
 impl Served {
+    /// Returns once `/metrics` was asked for after this call. A process that ends by itself waits for that, so that
+    /// its last word is heard. Cancel safe.
+    pub async fn scraped(&self) {
+        self.scraped.notified().await;
+    }
+
     /// Returns once the endpoints are closed, after the shutdown token given to [`serve`] was
     /// cancelled. Cancel safe.
     pub async fn stopped(&mut self) {
@@ -80,12 +87,22 @@ pub async fn serve(
     let address = listener.local_addr().map_err(refused)?;
     let sampling = status::sample(page.clone(), registry.clone(), shutdown.clone());
     tokio::spawn(sampling);
-    let router = router(health, registry, page);
+    let scraped = Arc::new(Notify::new());
+    let router = router(health, registry, page, Arc::clone(&scraped));
     let finished = tokio::spawn(accept(listener, router, shutdown));
-    Ok(Served { address, finished })
+    Ok(Served {
+        address,
+        finished,
+        scraped,
+    })
 }
 
-fn router(health: Health, registry: Registry, page: StatusPage) -> Router {
+fn router(
+    health: Health,
+    registry: Registry,
+    page: StatusPage,
+    scraped: Arc<Notify>,
+) -> Router {
     let page = status::router(page, health.clone(), registry.clone());
     let probes = Router::new()
         .route("/livez", get(async || "alive\n"))
@@ -94,7 +111,7 @@ fn router(health: Health, registry: Registry, page: StatusPage) -> Router {
         .with_state(health);
     let metrics = Router::new()
         .route("/metrics", get(metrics))
-        .with_state(registry);
+        .with_state((registry, scraped));
     probes.merge(metrics).merge(page)
 }
 
@@ -116,7 +133,8 @@ fn answer(reached: &str, missing: &[&str]) -> (StatusCode, String) {
     )
 }
 
-async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
+async fn metrics(State((registry, scraped)): State<(Registry, Arc<Notify>)>) -> impl IntoResponse {
+    scraped.notify_waiters();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], registry.text())
 }
 

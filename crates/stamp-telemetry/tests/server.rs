@@ -114,6 +114,21 @@ async fn a_scrape_is_the_registry_in_the_text_format() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_scrape_hears_of_the_next_one_and_of_nothing_else() {
+    let endpoints = endpoints().await;
+    endpoints.get("/metrics").await;
+    let scraped = endpoints.served.scraped();
+    tokio::pin!(scraped);
+    tokio::select! {
+        biased;
+        () = &mut scraped => panic!("a probe is no scrape, nor one before"),
+        answer = endpoints.get("/livez") => assert_eq!(answer.0, 200),
+    }
+    let (answer, ()) = tokio::join!(endpoints.get("/metrics"), scraped);
+    assert_eq!(answer.0, 200);
+}
+
+#[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let endpoints = endpoints().await;
 

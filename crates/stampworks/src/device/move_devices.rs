@@ -28,6 +28,9 @@ use crate::fleet::files::{CataloguePath, load};
 use crate::fleet::usage::UsageFile;
 use crate::output;
 
+/// How long a move that has ended waits to be scraped once more: scrapes are up to a minute apart.
+const LAST_SCRAPE_MAX: Duration = Duration::from_secs(60);
+
 /// Arguments of `stampworks device move`.
 #[derive(Debug, Args)]
 pub(super) struct MoveArgs {
@@ -103,7 +106,7 @@ pub(super) struct MoveArgs {
     /// How far before the move the source's tables are looked at for the report.
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     telemetry_before: Duration,
-    /// Serve a status page, /metrics and /livez here while it runs.
+    /// Serve a status page, /metrics and /livez here while it runs, and until a scrape has seen its end, a minute at most.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// How the report is printed.
@@ -295,8 +298,15 @@ async fn moved(
         audit: !args.no_audit,
         telemetry_before_us: Some(us),
     };
-    // A report after a stop still asks: it changes nothing.
-    let report = mover.report(options, &CancellationToken::new()).await;
+    // A report after a stop still asks: it changes nothing. Meanwhile Prometheus hears where the devices are now,
+    // or it would take them for devices on their way whose process is gone.
+    let last_scrape = async {
+        if let Some(served) = served.as_ref().filter(|_| !cancel.is_cancelled()) {
+            let _nobody_asks = tokio::time::timeout(LAST_SCRAPE_MAX, served.scraped()).await;
+        }
+    };
+    let nothing = CancellationToken::new();
+    let (report, ()) = tokio::join!(mover.report(options, &nothing), last_scrape);
     closed.cancel();
     if let Some(mut served) = served {
         served.stopped().await;

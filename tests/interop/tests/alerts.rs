@@ -95,6 +95,78 @@ fn a_rule_names_only_metrics_and_labels_of_the_catalogue() {
     }
 }
 
+/// Every `expr` of a board, wherever it is.
+fn expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(
+                fields
+                    .get("expr")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            );
+            fields.values().for_each(|value| expressions(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, found)),
+        _ => {}
+    }
+}
+
+/// Rates of what is no counter, and differences of what is one: Prometheus answers both, with nonsense.
+fn misused(query: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (function, wants_counter) in [
+        ("rate(", true),
+        ("increase(", true),
+        ("delta(", false),
+        ("deriv(", false),
+    ] {
+        for (at, _) in query.match_indices(function) {
+            let rest = &query[at + function.len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            let is_counter = ["_total", "_bucket", "_sum", "_count"]
+                .iter()
+                .any(|suffix| name.ends_with(suffix));
+            if is_counter != wants_counter {
+                found.push(format!("{function}{name}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_rate_is_of_a_counter_and_a_difference_of_a_gauge() {
+    let (_prometheus, rules) = rules();
+    let mut all: Vec<String> = rules
+        .iter()
+        .map(|rule| rule["query"].as_str().unwrap().to_owned())
+        .collect();
+    for path in files("docs/operations", "md") {
+        let page = fs::read_to_string(path).unwrap();
+        if page.contains("```promql") {
+            all.extend(queries(&page).into_iter().map(str::to_owned));
+        }
+    }
+    for path in files("dashboards", "json") {
+        let board = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        expressions(&board, &mut all);
+    }
+    assert!(all.len() > 150, "{} queries", all.len());
+    for query in &all {
+        assert_eq!(misused(query), [""; 0], "{query}");
+    }
+    assert_eq!(
+        misused("sum(rate(stamp_lag_events[5m]))"),
+        ["rate(stamp_lag_events"]
+    );
+    assert_eq!(
+        misused("delta(stamp_events_total[5m])"),
+        ["delta(stamp_events_total"]
+    );
+}
+
 #[test]
 fn every_alert_has_a_test_that_fires_and_one_that_is_quiet() {
     let mut fires = BTreeSet::new();

@@ -124,14 +124,14 @@ fn require_chromium() -> Result<()> {
 }
 
 /// The packages of one file of pins, in a folder of their own.
-fn install_python(pins: &Path, file: &str, place: &Path, folder: &str) -> Result<()> {
+pub(crate) fn install_python(pins: &Path, file: &str, place: &Path, folder: &str) -> Result<()> {
     let stamp = Stamp::new(place.join(format!("{folder}.stamp")), &[&pins.join(file)])?;
     let home = place.join(folder);
     let python = home.join("bin/python");
     if stamp.is_current() && answers(Command::new(&python).arg("--version")) {
         return Ok(());
     }
-    println!("interop: installing the Python packages of tests/interop/{file}");
+    println!("interop: installing the Python packages of {file}");
     stamp.clear()?;
     require("python3", &["python3", "python3-venv"])?;
     require_version(

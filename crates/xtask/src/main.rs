@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask test | sim | soak | fuzz | image | tools | layers | lint |
-//! docs | help`.
+//! The project's own commands: `cargo xtask test | sim | soak | fuzz | image | supply-chain | tools |
+//! layers | lint | docs | help`.
 //!
 //! Everything a person or a build machine types beyond plain cargo lives here, so that both type
 //! the same. This program never edits a source file except the generated documents of `docs`, and
@@ -22,6 +22,7 @@ mod logs;
 mod process;
 mod sim;
 mod soak;
+mod supply_chain;
 mod test;
 mod tidy;
 
@@ -48,6 +49,8 @@ cargo xtask COMMAND
   image [--profile NAME] [--out DIR]
                   the service's container image, without a daemon: an OCI layout, an archive of it
                   and its bill of materials in DIR (target/image), built with the profile (dist)
+  supply-chain    cargo deny (bans, licences, sources; advisories where their database can be fetched),
+                  cargo machete, and no dependency newer than `rust-version`
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             Err(error) => return usage(&format!("{error:#}")),
         },
         ["tools"] => interop::install(&root()).map(|()| 0),
+        ["supply-chain"] => supply_chain::run(&root()).map(code),
         ["layers"] => layers::run(&root()).map(code),
         ["lint"] => lint::run(&root()).map(code),
         ["docs"] => docs::write(&root()).map(|()| 0),

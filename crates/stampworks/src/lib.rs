@@ -10,6 +10,8 @@ mod consume;
 mod demo;
 mod device;
 mod doctor;
+#[cfg(all(test, feature = "emulator"))]
+mod documented;
 #[cfg(feature = "emulator")]
 mod emulate;
 mod exit;
@@ -77,7 +79,17 @@ pub fn run() -> ExitCode {
         // clap prints help to stdout and usage errors to stderr, and knows its exit codes: 0 and 2.
         Err(error) => error.exit(),
     };
-    let outcome = match cli.command {
+    match obey(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn obey(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
         #[cfg(feature = "emulator")]
         Command::Demo(args) => demo::run(args),
         Command::Consume(args) => consume::run(args),
@@ -94,13 +106,6 @@ pub fn run() -> ExitCode {
         Command::Simulate(args) => simulate::run(args),
         #[cfg(feature = "emulator")]
         Command::Bench(args) => bench::run(args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::error(&failure);
-            ExitCode::from(failure.code())
-        }
     }
 }
 

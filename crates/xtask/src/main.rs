@@ -12,6 +12,8 @@
 
 mod dashboards;
 mod docs;
+#[cfg(test)]
+mod documented;
 mod faults;
 mod fuzz;
 mod image;

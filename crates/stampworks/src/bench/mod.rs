@@ -7,7 +7,7 @@ mod amqp;
 mod input;
 mod provision;
 mod stages;
-mod usage;
+pub(crate) mod usage;
 
 use std::time::Duration;
 

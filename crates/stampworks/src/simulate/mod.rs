@@ -31,6 +31,7 @@ use stamp_consumer::ConfigError;
 
 use self::scenarios::{Settings, simulate};
 use self::world::DEVICES_A_STAMP_MAX;
+use crate::bench::usage::{Scope, Stopwatch, peak_memory_bytes};
 use crate::exit::Failure;
 use crate::output;
 
@@ -94,6 +95,7 @@ fn outage(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: SimulateArgs) -> Result<(), Failure> {
     let settings = args.settings()?;
+    let stopwatch = Stopwatch::start(Scope::Process);
     let simulated = simulate(&settings, output::note)
         .map_err(|cause| Failure::failed("the growth cannot be planned", cause))?;
     if let Some(path) = &args.svg {
@@ -101,6 +103,7 @@ pub(crate) fn run(args: SimulateArgs) -> Result<(), Failure> {
             .map_err(|cause| Failure::failed(format!("cannot write {}", path.display()), cause))?;
     }
     let report = &simulated.report;
+    output::note(&used(&stopwatch));
     match args.output {
         OutputFormat::Text => report.lines().iter().for_each(|line| output::line(line)),
         OutputFormat::Json => {
@@ -116,6 +119,15 @@ pub(crate) fn run(args: SimulateArgs) -> Result<(), Failure> {
         0 => Ok(()),
         broken => Err(Failure::Difference(broken)),
     }
+}
+
+/// What the run took of this machine. Not part of the report, which is the same everywhere.
+fn used(stopwatch: &Stopwatch) -> String {
+    let (wall_s, processor_s) = stopwatch.seconds();
+    let memory = peak_memory_bytes() as f64 / 1e6;
+    format!(
+        "took {processor_s:.0} s of processor in {wall_s:.0} s, {memory:.0} MB of memory at most"
+    )
 }
 
 impl SimulateArgs {

@@ -16,7 +16,7 @@ use stamp_resilience::{Bucket, Reconnect};
 
 use super::catalogue::TIER;
 use super::gate::Gate;
-use super::outage::{FAULT_ONE_IN, HUB_RETRY_AFTER};
+use super::outage::{FAULT_ONE_IN, HUB_RETRY_AFTER, PAUSES_WAITED_FOR};
 use super::queue::BucketQueue;
 use super::strategy::{Pauses, Strategy};
 
@@ -28,8 +28,8 @@ const REGISTRY_OPERATIONS: u64 = 3;
 const POLL_AFTER: Duration = Duration::from_secs(3);
 /// Over how long a device that was turned away spreads its registration.
 const REGISTER_SPREAD: Duration = Duration::from_secs(60);
-/// Nobody is waited for longer than that.
-const HORIZON_S: u64 = 7 * 86_400;
+/// Everybody is waited for at least that long, and for [`PAUSES_WAITED_FOR`] after the last device was told.
+const HORIZON_MIN_S: u64 = 7 * 86_400;
 
 /// The steps of a device, in order.
 pub(super) const STEPS: [&str; 4] = [
@@ -86,7 +86,7 @@ pub(super) struct Outcome {
     pub(super) bytes: usize,
 }
 
-/// Connections to each new hub in each second, over all old stamps.
+/// Connections that each new hub is asked for in each second, over all old stamps; those that fail included.
 pub(super) type Arrivals = Vec<Vec<u32>>;
 
 /// The stamp whose devices move.
@@ -114,6 +114,7 @@ struct Run {
     faults: StdRng,
     attempts: [u64; 4],
     arrived: u64,
+    horizon_s: u64,
 }
 
 /// Simulates one stamp. `series` gets the registrations that DPS is asked for in each minute.
@@ -126,7 +127,7 @@ pub(super) fn run(
     let mut run = Run::new(leaving, strategy);
     let devices = run.state.len() as u64;
     let mut now_s = 0;
-    while run.arrived < devices && now_s < HORIZON_S {
+    while run.arrived < devices && now_s < run.horizon_s {
         let before = run.attempts[REGISTER as usize];
         run.second(now_s, arrivals);
         let minute = (now_s / 60) as usize;
@@ -167,6 +168,7 @@ impl Run {
             .collect();
         let last_s = waits.iter().copied().max().unwrap_or(0);
         let longest_s = pauses.longest_s().max(u64::from(last_s)) + 120;
+        let horizon_s = u64::from(last_s) + pauses.longest_s() * PAUSES_WAITED_FOR;
         let mut queue = BucketQueue::new(devices, longest_s);
         for (device, wait_s) in (0..).zip(waits) {
             queue.push(device, 0, u64::from(wait_s));
@@ -183,6 +185,7 @@ impl Run {
             faults: StdRng::seed_from_u64(leaving.seed),
             attempts: [0; 4],
             arrived: 0,
+            horizon_s: horizon_s.max(HORIZON_MIN_S),
         }
     }
 
@@ -191,9 +194,12 @@ impl Run {
         while let Some(device) = self.queue.pop(&mut bucket) {
             let (step, failures) = self.state[device as usize];
             self.attempts[usize::from(step)] += 1;
+            if step == CONNECT {
+                self.ask_new_hub(device, now_s, arrivals);
+            }
             let wait = match self.refusal(step, now_s) {
                 None if step == CONNECT => {
-                    self.arrive(device, now_s, arrivals);
+                    self.arrived += 1;
                     continue;
                 }
                 None => {
@@ -238,8 +244,7 @@ impl Run {
         }
     }
 
-    fn arrive(&mut self, device: u32, now_s: u64, arrivals: &mut Arrivals) {
-        self.arrived += 1;
+    fn ask_new_hub(&self, device: u32, now_s: u64, arrivals: &mut Arrivals) {
         let of = self.ends.partition_point(|(end, _)| *end <= device);
         let Some((_, stamp)) = self.ends.get(of) else {
             return;
@@ -255,6 +260,28 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_fails_was_asked_of_the_new_hub_too() {
+        let goes = [(0, 5_000), (2, 5_000)];
+        let leaving = Leaving {
+            goes: &goes,
+            limit: 1_000,
+            pace: Pace::of_dps(3),
+            reconnect: Reconnect::new(10_000, 1_000, 0.5, Duration::from_secs(1)),
+            seed: 1,
+        };
+        let mut arrivals = Arrivals::new();
+        let outcome = run(&leaving, Strategy::Shipped, &mut arrivals, &mut Vec::new());
+        let asked: u64 = arrivals
+            .iter()
+            .flatten()
+            .map(|asked| u64::from(*asked))
+            .sum();
+        assert_eq!(outcome.missing, 0);
+        assert_eq!(asked, outcome.attempts[usize::from(CONNECT)]);
+        assert!(asked > outcome.devices, "{asked}");
+    }
 
     #[test]
     fn the_mover_keeps_to_the_slower_of_dps_and_registry() {

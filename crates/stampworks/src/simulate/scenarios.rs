@@ -149,12 +149,14 @@ fn outage_part(
             amplification_alone: row.amplification_alone,
             amplification_gateways: row.amplification_gateways,
             recovered_all_s: row.recovered_all_s,
+            missing: row.missing,
         })
     });
     let part = OutagePart {
         outage_s: settings.outage.as_secs(),
         ride_out_s: settings.ride_out.as_secs(),
         spread_s: largest.map_or(0, |hub| hub.reconnect.spread().as_secs()),
+        horizon_s: largest.map_or(0, |hub| hub.horizon_s(settings.outage)),
         strategies,
         lengths: lengths.collect(),
     };

@@ -100,6 +100,58 @@ fn an_outage_far_longer_than_was_planned_for_is_told_as_a_broken_promise() {
 }
 
 #[test]
+fn devices_that_ride_out_a_long_outage_are_waited_for() {
+    let settings = Settings {
+        ride_out: Duration::from_secs(2 * 3_600),
+        ..small(1)
+    };
+    let report = simulated(&settings).report;
+    let row = &report.outage.strategies[0];
+    assert!(row.recovered_all_s > 86_400, "{row:?}");
+    assert_eq!(row.missing, 0);
+    assert_eq!(report.region.strategies[0].missing, 0);
+    assert_eq!(report.broken().count(), 0);
+}
+
+#[test]
+fn few_attempts_are_no_promise_kept_when_devices_are_missing() {
+    let mut report = simulated(&small(1)).report;
+    assert!(report.promises().iter().all(|promise| promise.kept));
+    report.outage.strategies[0].missing = 1;
+    report.region.strategies[0].missing = 1;
+    let promises = report.promises().into_iter();
+    let broken: Vec<String> = promises
+        .filter(|promise| !promise.kept)
+        .map(|promise| promise.promise)
+        .collect();
+    assert_eq!(broken.len(), 5, "{broken:#?}");
+    let ratios = broken
+        .iter()
+        .filter(|promise| promise.contains("at most 1.1"));
+    assert_eq!(ratios.count(), 3, "{broken:#?}");
+}
+
+#[test]
+fn the_page_has_every_promise_and_every_column_of_the_report() {
+    let page = include_str!("../../../../docs/fleet-simulation.md");
+    let mut report = simulated(&small(1)).report;
+    // The default, whose devices are waited for a day.
+    report.outage.horizon_s = 86_400;
+    report.promises = report.promises();
+    for promise in &report.promises {
+        let row = format!("| {} | kept |", promise.promise);
+        assert!(page.contains(&row), "{row}");
+    }
+    let lines = report.lines();
+    let mut headings = 0;
+    for pair in lines.windows(2).filter(|pair| pair[1].starts_with("|---")) {
+        assert!(page.contains(&pair[0]), "{}", pair[0]);
+        headings += 1;
+    }
+    assert_eq!(headings, 5);
+}
+
+#[test]
 fn attempts_are_never_fewer_than_operations() {
     let report = simulated(&small(3)).report;
     for row in &report.outage.strategies {

@@ -62,6 +62,7 @@ impl Report {
                 ),
                 time(row.recovered_99_percent_s),
                 time(row.recovered_all_s),
+                grouped(row.missing),
             ]
         });
         let columns = [
@@ -74,6 +75,7 @@ impl Report {
             "peak/s of limit",
             "99 % back after",
             "all",
+            "never",
         ];
         table(lines, &columns, rows);
         lines.push(String::new());
@@ -85,11 +87,12 @@ impl Report {
                 share(row.amplification_alone),
                 share(row.amplification_gateways),
                 time(row.recovered_all_s),
+                grouped(row.missing),
             ]
         });
         table(
             lines,
-            &["outage", "alone", "gateways", "all back after"],
+            &["outage", "alone", "gateways", "all back after", "never"],
             rows,
         );
     }
@@ -123,6 +126,7 @@ impl Report {
                 row.connections_per_second
             ));
             cells.push(time(row.took_s));
+            cells.push(grouped(row.missing));
             cells
         });
         let columns = [
@@ -135,6 +139,7 @@ impl Report {
             "DPS peak/min of limit",
             "hub peak/s of limit",
             "took",
+            "never arrived",
         ];
         table(lines, &columns, rows);
     }

@@ -1,4 +1,4 @@
-//! The page of a running move of devices.
+//! The page of a running move of devices, and of a service of many moves.
 
 use std::time::Duration;
 
@@ -12,7 +12,13 @@ const ACTS: &str = "stamp_move_acts_total";
 const ENDS: [&str; 2] = ["erased", "rolled-back"];
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// Only a service of moves has it.
+const MOVES: &str = "stamp_mover_moves";
+
 pub(crate) fn content(input: &Input<'_>) -> Content {
+    if input.samples.of(MOVES).next().is_some() {
+        return content_of_service(input);
+    }
     Content {
         tenants: Vec::new(),
         figures: figures(input),
@@ -22,6 +28,69 @@ pub(crate) fn content(input: &Input<'_>) -> Content {
             peers::section(input),
         ],
     }
+}
+
+fn content_of_service(input: &Input<'_>) -> Content {
+    let samples = input.samples;
+    let open = samples.sum("stamp_mover_open_devices");
+    let at = |state: &str| -> f64 {
+        let moves = samples.of(MOVES);
+        let moves = moves.filter(|sample| sample.label("state") == state);
+        moves.map(|sample| sample.value).sum()
+    };
+    let (held, failed) = (at("held"), at("failed"));
+    let figures = vec![
+        Figure::new("open", "Devices under way", text::number(open))
+            .of(open)
+            .noted("neither moved nor taken back".to_owned()),
+        Figure::new("running", "Moves running", text::number(at("running")))
+            .of(at("running"))
+            .noted(format!("{} kept", text::number(samples.sum(MOVES)))),
+        Figure::new("held", "Waiting for a person", text::number(held))
+            .of(held)
+            .noted("moves whose devices are held up".to_owned())
+            .at(Level::bad_if(held > 0.0)),
+        Figure::new("failed", "Failed", text::number(failed))
+            .of(failed)
+            .noted("cannot use their journal or services".to_owned())
+            .at(Level::bad_if(failed > 0.0)),
+    ];
+    Content {
+        tenants: Vec::new(),
+        figures,
+        sections: vec![moves_section(input), peers::section(input)],
+    }
+}
+
+fn moves_section(input: &Input<'_>) -> Section {
+    let columns = vec![
+        words("move", "Move"),
+        words("state", "State"),
+        numbers("devices", "Devices under way"),
+    ];
+    let open = |id: &str| -> f64 {
+        let devices = input.samples.of("stamp_mover_open_devices");
+        let devices = devices.filter(|sample| sample.label("move") == id);
+        devices.map(|sample| sample.value).sum()
+    };
+    let states = input.samples.of("stamp_mover_move_state");
+    let rows = states.filter(|sample| sample.value > 0.5).map(|sample| {
+        let (id, state) = (sample.label("move"), sample.label("state"));
+        let bad = matches!(state, "held" | "failed");
+        let cells = vec![
+            Cell::code(id),
+            Cell::code(state).at(Level::bad_if(bad)),
+            Cell::number(open(id)),
+        ];
+        Row::new(id.to_owned(), &columns, cells)
+    });
+    Section::new(
+        ("moves", "Moves"),
+        "Moves that have not ended. GET /v1/moves/ID says more of one.".to_owned(),
+        columns.clone(),
+        rows.collect(),
+        "No move is under way.",
+    )
 }
 
 fn figures(input: &Input<'_>) -> Vec<Figure> {

@@ -503,3 +503,40 @@ fn the_files_of_the_page_load_nothing_from_elsewhere_and_write_no_html() {
     let files = STYLE.len() + SCRIPT.len() + ICON.len();
     assert!(files < 40_000, "{files} bytes");
 }
+
+#[test]
+fn a_service_of_moves_shows_each_move_that_has_not_ended_and_who_waits() {
+    let moves = [
+        sample("stamp_mover_moves", &[("state", "running")], 1.0),
+        sample("stamp_mover_moves", &[("state", "held")], 1.0),
+        sample("stamp_mover_moves", &[("state", "ended")], 4.0),
+        sample(
+            "stamp_mover_move_state",
+            &[("move", "line-7"), ("state", "held")],
+            1.0,
+        ),
+        sample(
+            "stamp_mover_move_state",
+            &[("move", "line-7"), ("state", "running")],
+            0.0,
+        ),
+        sample("stamp_mover_open_devices", &[("move", "line-7")], 12.0),
+    ];
+    let facts = Facts::Provisioner(ProvisionerFacts::default());
+
+    let status = shown(
+        Service::Mover,
+        "mover",
+        &(moves.into_iter().collect(), facts),
+        None,
+    );
+
+    assert_eq!(figure(&status, "open").text, "12");
+    assert_eq!(figure(&status, "running").note, "6 kept");
+    assert_eq!(figure(&status, "held").level, Level::Bad);
+    let moves = section(&status, "moves");
+    assert_eq!(moves.rows.len(), 1);
+    assert_eq!(cell(&moves.rows[0], "move").text, "line-7");
+    assert_eq!(cell(&moves.rows[0], "state").level, Level::Bad);
+    assert_eq!(cell(&moves.rows[0], "devices").text, "12");
+}

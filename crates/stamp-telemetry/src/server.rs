@@ -97,12 +97,7 @@ pub async fn serve(
     })
 }
 
-fn router(
-    health: Health,
-    registry: Registry,
-    page: StatusPage,
-    scraped: Arc<Notify>,
-) -> Router {
+fn router(health: Health, registry: Registry, page: StatusPage, scraped: Arc<Notify>) -> Router {
     let page = status::router(page, health.clone(), registry.clone());
     let probes = Router::new()
         .route("/livez", get(async || "alive\n"))

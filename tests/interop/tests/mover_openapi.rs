@@ -110,6 +110,7 @@ impl World {
                 body_bytes_max: 64 << 10,
                 request_max: Duration::from_secs(60),
                 idle_max: Duration::from_secs(60),
+                age_max: Duration::from_secs(300),
                 drain_max: Duration::from_secs(10),
             },
             limits: MoveLimits {

@@ -127,6 +127,7 @@ async fn try_start(world: &World) -> Result<Running, ServiceError> {
             body_bytes_max: 64 << 10,
             request_max: Duration::from_secs(3_600),
             idle_max: Duration::from_secs(3_600),
+            age_max: Duration::from_secs(300),
             drain_max: Duration::from_secs(3_600),
         },
         limits: MoveLimits {

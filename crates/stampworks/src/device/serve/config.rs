@@ -15,6 +15,10 @@ use stamp_provisioner::LogFormat;
 use crate::exit::Failure;
 use crate::fleet::usage::read_toml;
 
+/// Age of a connection from which on each answer is its last, as the provisioner has it: a caller's
+/// certificate that is let in no more is a matter of minutes.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+
 /// One service of moves.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -199,6 +203,7 @@ impl ServeConfig {
             body_bytes_max: usize::try_from(self.http.body_max.as_u64()).unwrap_or(usize::MAX),
             request_max: self.http.request_max,
             idle_max: self.http.idle_max,
+            age_max: CONNECTION_AGE_MAX,
             drain_max: self.http.drain_max,
         }
     }

@@ -15,7 +15,9 @@ use stamp_mover::service::{
 use stamp_mover::{PeerPolicy, Plan, TableSightings};
 use stamp_placement::{Environment, Fleet};
 use stamp_provisioner::{LogFormat, ProvisionError};
-use stamp_telemetry::{Condition, Health, MoverMetrics, Registry, RetryMetrics, logs, serve};
+use stamp_telemetry::{
+    Condition, Health, MoverMetrics, Registry, RetryMetrics, StatusPage, logs, serve,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +94,8 @@ async fn serve_moves(config: ServeConfig, access: Access, tls: Option<Tls>) -> R
     let health = Health::of_a_mover();
     let closed = CancellationToken::new();
     let listen = config.telemetry.listen;
-    let mut endpoints = serve(listen, health.clone(), registry, closed.clone())
+    let page = StatusPage::mover(&config.name);
+    let mut endpoints = serve(listen, health.clone(), registry, page, closed.clone())
         .await
         .map_err(refused)?;
     tracing::info!(name = %config.name, endpoints = %endpoints.address, version = env!("CARGO_PKG_VERSION"), "starting");

@@ -115,6 +115,22 @@ pub(super) const ADVICE: &[(&str, &str)] = &[
         "cannot look into the tables",
         "Look at the stamp's store and its key in `services.toml`; devices are not seen until it answers: [moving](operations/moving.md).",
     ),
+    (
+        "an order never became a move: it is taken away",
+        "Nothing: the process ended between the order and the move. Whoever gave the order got no answer and gives it again.",
+    ),
+    (
+        "a report is made again",
+        "Nothing, unless it comes all the time: then the error says which hub or store does not answer.",
+    ),
+    (
+        "no TLS: keys travel in clear",
+        "Set `tls`, or see that a proxy on the same machine ends TLS.",
+    ),
+    (
+        "the task of a move ended",
+        "A fault of the program: report it. The move goes on when the service starts again.",
+    ),
     // stamp-provisioner
     (
         "the reserve's journal cannot be written",
@@ -127,10 +143,6 @@ pub(super) const ADVICE: &[(&str, &str)] = &[
     (
         "the database of reservations is away",
         "Bring it back: [provision-database](operations/provision-database.md).",
-    ),
-    (
-        "a device was given one stamp and booked on another",
-        "Move the device to the stamp where it is booked: [provision-reserve](operations/provision-reserve.md).",
     ),
     (
         "a place from the reserve does not fit",

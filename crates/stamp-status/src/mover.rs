@@ -78,7 +78,7 @@ fn moves_section(input: &Input<'_>) -> Section {
         let (id, state) = (sample.label("move"), sample.label("state"));
         let bad = matches!(state, "held" | "failed");
         let cells = vec![
-            Cell::code(id),
+            Cell::name(id),
             Cell::code(state).at(Level::bad_if(bad)),
             Cell::number(open(id)),
         ];

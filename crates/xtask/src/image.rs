@@ -112,13 +112,13 @@ fn build(root: &Path, profile: &str) -> Result<PathBuf> {
         command.env("RUSTFLAGS", remapped(root)?);
     }
     let told = process::output_beside_errors(&mut command)?;
-    let executables = told.lines().filter_map(|line| {
+    let mut executables = told.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         (message["target"]["name"] == PROGRAM).then_some(())?;
         Some(PathBuf::from(message["executable"].as_str()?))
     });
     executables
-        .last()
+        .next_back()
         .with_context(|| format!("cargo built no executable `{PROGRAM}`"))
 }
 

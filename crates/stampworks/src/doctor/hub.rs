@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use stamp_consumer::ConsumerConfig;
@@ -63,12 +64,17 @@ pub(super) async fn look(config: &ConsumerConfig) -> (Vec<Finding>, Option<Seen>
     (findings, Some(seen))
 }
 
-async fn answer<T>(asked: impl Future<Output = Result<T, HubError>>) -> Result<T, HubError> {
-    let late = || HubError::TimedOut {
-        doing: format!("waiting {} s for it", ANSWER_MAX.as_secs()),
-    };
-    let answered = tokio::time::timeout(ANSWER_MAX, asked).await;
-    answered.unwrap_or_else(|_| Err(late()))
+/// Boxed, since a conversation with a hub is a large future.
+fn answer<'a, T: 'a>(
+    asked: impl Future<Output = Result<T, HubError>> + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, HubError>> + 'a>> {
+    Box::pin(async {
+        let late = || HubError::TimedOut {
+            doing: format!("waiting {} s for it", ANSWER_MAX.as_secs()),
+        };
+        let answered = tokio::time::timeout(ANSWER_MAX, asked).await;
+        answered.unwrap_or_else(|_| Err(late()))
+    })
 }
 
 /// A wrong number in `consumer.partitions` would be seen at the start only.

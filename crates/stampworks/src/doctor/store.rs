@@ -55,9 +55,8 @@ async fn answer<T>(
 
 async fn usable(name: &str, lake: &Lake) -> Vec<Finding> {
     let before = SystemTime::now();
-    match answer(lake.probe()).await {
-        Err(cause) => return vec![failed(name, cause.as_ref())],
-        Ok(()) => {}
+    if let Err(cause) = answer(lake.probe()).await {
+        return vec![failed(name, cause.as_ref())];
     }
     let good = Finding::good(
         name,

@@ -268,10 +268,13 @@ fn the_same_source_gives_the_same_image_bit_for_bit_and_the_file_for_daemons_say
     assert_eq!(config["User"], format!("{USER}:{USER}"));
     let file = fs::read_to_string(source().join("deploy/container/Containerfile")).unwrap();
     let says = |instruction: &str| {
-        let lines = file
+        let mut lines = file
             .lines()
             .filter_map(|line| line.strip_prefix(instruction));
-        lines.last().map(|rest| rest.trim().to_owned()).unwrap()
+        lines
+            .next_back()
+            .map(|rest| rest.trim().to_owned())
+            .unwrap()
     };
     assert_eq!(says("USER"), config["User"]);
     assert_eq!(says("WORKDIR"), config["WorkingDir"]);

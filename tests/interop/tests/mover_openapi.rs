@@ -86,6 +86,22 @@ struct World {
     task: JoinHandle<()>,
 }
 
+/// Orders a move, as a caller would.
+fn begin(address: SocketAddr, order: &Value) {
+    let order = order.to_string();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = order.len();
+    write!(
+        stream,
+        "POST /v1/moves HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-functions-key: {KEY}\r\n\
+         content-length: {length}\r\n\r\n{order}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
 impl World {
     fn start() -> Self {
         let runtime = Runtime::new().unwrap();
@@ -134,18 +150,11 @@ impl World {
         let content = "/paths/~1v1~1moves/post/requestBody/content/application~1json/example";
         let mut order = description.pointer(content).unwrap().clone();
         order["dry-run"] = json!(false);
-        let order = order.to_string();
-        let mut stream = TcpStream::connect(address).unwrap();
-        let length = order.len();
-        write!(
-            stream,
-            "POST /v1/moves HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-functions-key: {KEY}\r\n\
-             content-length: {length}\r\n\r\n{order}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        begin(address, &order);
+        // And one that nothing but its devices ends: what is asked to forget a move meets it.
+        order["id"] = json!("line-8");
+        order["devices"] = json!(["press-108"]);
+        begin(address, &order);
         Self {
             runtime,
             folder,

@@ -61,9 +61,16 @@ class Device:
     def refused(self, step, error):
         cause = error.__cause__ or error
         tell(device=self.name, step=step, hub=self.hub, error=f"{type(cause).__name__}: {cause}")
-        if self.client is not None:
-            self.client.shutdown()
-            self.client = None
+        self.close()
+
+    def close(self):
+        client, self.client = self.client, None
+        if client is None:
+            return
+        try:
+            client.shutdown()
+        except Exception:  # noqa: BLE001 - the client says so when its connection is gone already
+            pass
 
     def step(self):
         """Registers, connects or sends; whatever is next."""
@@ -92,8 +99,7 @@ class Device:
                     self.hub = None
                 pause = 1.0
             stopped.wait(pause * random.uniform(0.5, 1.5))
-        if self.client is not None:
-            self.client.shutdown()
+        self.close()
 
 
 threads = [threading.Thread(target=Device(*device).run) for device in settings["devices"]]

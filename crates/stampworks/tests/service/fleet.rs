@@ -104,7 +104,7 @@ fn every_mistake_of_a_catalogue_is_printed_and_the_exit_code_is_3() {
     assert_eq!(code, Some(3));
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
-    let place = "stamps.toml:105:11: error: stamps[weu-fabrikam].capacity.devices: is 4000000";
+    let place = "stamps.toml:106:11: error: stamps[weu-fabrikam].capacity.devices: is 4000000";
     assert!(lines[0].contains(place), "{said}");
     assert!(
         lines[1].contains("tenants[fabrikam].stamps: no stamp is called weu-fabrika"),

@@ -403,10 +403,11 @@ impl<H: EventHub> PartitionWorker<H> {
             }
             Done::Reach(reach) => {
                 self.asking = false;
+                let is_new = reach.is_some();
                 if let Some(reach) = reach {
                     self.reach = Some((reach, Instant::now()));
                 }
-                self.report_lag();
+                self.report_lag(is_new);
             }
             Done::Checkpoint(position, written) => {
                 self.checkpointing = false;
@@ -440,16 +441,12 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     /// Also when the hub did not answer: then its last answer counts, and how old that is.
-    fn report_lag(&self) {
+    fn report_lag(&self, is_new: bool) {
         if let Some((reach, at)) = &self.reach {
             let settled = self.lowest();
-            self.shared.report_lag(
-                self.partition,
-                &self.position,
-                &settled,
-                reach,
-                at.elapsed(),
-            );
+            let silent = if is_new { Duration::ZERO } else { at.elapsed() };
+            self.shared
+                .report_lag(self.partition, &self.position, &settled, reach, silent);
         }
     }
 

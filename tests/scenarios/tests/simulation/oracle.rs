@@ -80,6 +80,9 @@ pub(crate) struct Oracle {
     /// Two consumers ran at once, so that an event which overflowed for one of them may have been
     /// written by the other (docs/adr/0004).
     pub(crate) overlapped: bool,
+    /// Lists lacked their newest entry, so that a start may have seen the newest `readings` and not the
+    /// newest `rejected`.
+    pub(crate) lists_behind: bool,
 }
 
 impl Oracle {
@@ -124,7 +127,8 @@ impl Oracle {
             return Some(format!("in quarantine for want of room {backlog} times"));
         }
         let limited = self.limited.is_some() && end.tenant() == self.limited;
-        if behind > u64::from(self.overlapped && end.tenant().is_some()) {
+        let missed = self.overlapped || self.lists_behind;
+        if behind > u64::from(missed && end.tenant().is_some()) {
             return Some(format!("in quarantine behind a mark {behind} times"));
         }
         if over > u64::from(limited) || backlog + over + behind > 1 {

@@ -251,6 +251,7 @@ impl World {
         self.actors += 1;
         let (id, now_ms) = (self.actors, self.now_ms);
         self.note(format!("start {id}: {fate:?}"));
+        self.oracle.lists_behind |= fate.weather.stale > 0;
         let seed = self.seed.wrapping_mul(100) + id;
         let host = Host::start(now_ms, || {
             let actor = Actor::new(id, self.seed, fate, now_ms, &self.log);

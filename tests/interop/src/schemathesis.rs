@@ -8,9 +8,10 @@ use crate::script::{How, run};
 
 /// Far more than a run takes: it shares the machine with builds.
 const RUN_MAX: Duration = Duration::from_secs(300);
+
 /// Asks a server all that a description promises. `description` is a file or an address, `url` the
 /// server, `header` goes with every request, `examples` is how many requests each operation gets
-/// beside those at the edges of its types: the same in every run. What it found, as it printed it, when that is anything.
+/// beside those at the edges of its types: the same in every run. `settings` is a file of this folder. What it found, as it printed it, when that is anything.
 ///
 /// # Errors
 /// What the server did not keep of the description.
@@ -19,6 +20,7 @@ const RUN_MAX: Duration = Duration::from_secs(300);
 /// When it is not installed as pinned, or does not end.
 #[track_caller]
 pub fn schemathesis(
+    settings: &str,
     description: &str,
     url: &str,
     header: &str,
@@ -27,7 +29,7 @@ pub fn schemathesis(
     crate::require_stamp("schemathesis.stamp", &[include_str!("../schemathesis.txt")]);
     let home = crate::tools().join("schemathesis");
     let program: PathBuf = home.join("bin/schemathesis");
-    let settings = crate::folder().join("schemathesis.toml");
+    let settings = crate::folder().join(settings);
     let mut command = Command::new(program);
     command.arg("--config-file").arg(settings);
     command.args(["run", description, "--url", url, "--header", header]);

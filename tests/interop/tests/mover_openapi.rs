@@ -167,7 +167,13 @@ impl World {
     /// What is found when the server is held to a description.
     fn held_to(&self, description: &str, examples: u32) -> Result<(), String> {
         let header = format!("x-functions-key: {KEY}");
-        schemathesis(description, &self.url, &header, examples)
+        schemathesis(
+            "schemathesis-mover.toml",
+            description,
+            &self.url,
+            &header,
+            examples,
+        )
     }
 
     fn stop(self) {

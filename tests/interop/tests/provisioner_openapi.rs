@@ -81,7 +81,7 @@ impl World {
     /// What is found when the server is held to a description.
     fn held_to(&self, description: &str) -> Result<(), String> {
         let header = format!("x-functions-key: {KEY}");
-        schemathesis(description, &self.url, &header, 60)
+        schemathesis("schemathesis.toml", description, &self.url, &header, 60)
     }
 
     fn stop(self) {

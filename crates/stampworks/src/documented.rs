@@ -30,8 +30,8 @@ const PROGRAMS: &[&str] = &[
     "python",
     "python3",
     "sed",
-    "sleep",
     "stampworks",
+    "until",
 ];
 
 fn root() -> PathBuf {

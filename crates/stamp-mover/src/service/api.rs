@@ -11,11 +11,12 @@ use stamp_model::StampId;
 use stamp_telemetry::MoverMetrics;
 use tokio::sync::Semaphore;
 
-use super::entry::{Entry, State, word};
+use super::entry::{Entry, Inner, State, word};
 use super::estate::Estate;
 use super::moves::{Begun, Moves, away};
 use super::order::{MoveId, Order, OrderOptions, devices_asked};
 use super::refused::{Reason, Refused, bad};
+use crate::mover::Glimpse;
 use crate::plan::{DEVICES_MAX, Plan, PlannedDevice, Side};
 use crate::report::{DeviceReport, Report};
 use crate::request::What;
@@ -205,17 +206,14 @@ impl<E: Estate> Api<E> {
         let query = request.query.as_deref();
         let first = number(query, "first", 0, DEVICES_MAX)?;
         let count = number(query, "count", LISTED, LISTED_MAX)?;
-        let list = self.list(&entry, first, count).await?;
-        let (report, total) = {
-            let inner = entry.inner();
-            (inner.report.clone(), inner.progress.devices)
-        };
+        let seen = Seen::of(&entry);
+        let list = self.list(&entry.id, seen.glimpse, first, count).await?;
         let next = first.saturating_add(list.len());
         let detail = Detail {
-            summary: Summary::of(&entry),
+            next: (!list.is_empty() && next < seen.summary.devices).then_some(next),
+            summary: seen.summary,
             options: &entry.ordered.options,
-            report: report.map(without_list),
-            next: (!list.is_empty() && next < total).then_some(next),
+            report: seen.report.map(without_list),
             list,
         };
         Ok((fresh(200, &json!(detail)), "served"))
@@ -224,14 +222,14 @@ impl<E: Estate> Api<E> {
     /// Devices as they are now, or as the last report has them.
     async fn list(
         &self,
-        entry: &Arc<Entry>,
+        id: &MoveId,
+        glimpse: Option<Glimpse>,
         first: usize,
         count: usize,
     ) -> Result<Vec<DeviceReport>, Refused> {
-        let glimpse = entry.inner().glimpse.clone();
         let reading = self.reads.acquire().await;
         let _reading = reading.map_err(|error| away(error.to_string()))?;
-        let (folder, id) = (Arc::clone(&self.moves.folder), entry.id.clone());
+        let (folder, id) = (Arc::clone(&self.moves.folder), id.clone());
         let now_us = (self.moves.clock)();
         let read = move || match glimpse {
             Some(glimpse) => Ok(glimpse.devices(first, count, now_us)),
@@ -278,11 +276,14 @@ struct Summary {
 
 impl Summary {
     fn of(entry: &Entry) -> Self {
-        let inner = entry.inner();
+        Self::as_of(&entry.id, &entry.inner())
+    }
+
+    fn as_of(id: &MoveId, inner: &Inner) -> Self {
         let progress = &inner.progress;
         let stages = progress.stages.iter();
         Self {
-            id: entry.id.clone(),
+            id: id.clone(),
             state: inner.state,
             why: inner.why.clone(),
             from: inner.from.clone(),
@@ -292,6 +293,25 @@ impl Summary {
             stragglers: progress.stragglers,
             persons: progress.persons,
             paused: progress.paused,
+        }
+    }
+}
+
+/// A move at one moment. Looked at piece by piece, a move that ends meanwhile would be told as ended
+/// with a list from before its last report.
+struct Seen {
+    summary: Summary,
+    glimpse: Option<Glimpse>,
+    report: Option<Report>,
+}
+
+impl Seen {
+    fn of(entry: &Entry) -> Self {
+        let inner = entry.inner();
+        Self {
+            summary: Summary::as_of(&entry.id, &inner),
+            glimpse: inner.glimpse.clone(),
+            report: inner.report.clone(),
         }
     }
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::facts::{ConsumerFacts, Facts, QuotaUse, TenantFacts};
-use crate::model::{
-    Cell, Column, Content, Figure, Filter, Input, Level, Row, Section, numbers, words,
-};
+use crate::model::{Content, Filter, Input};
+use crate::parts::{Cell, Column, Figure, Level, Row, Section, numbers, words};
 use crate::peers::{self, of_late};
 use crate::sample::Samples;
 use crate::text;

@@ -5,7 +5,8 @@
 
 use maud::{DOCTYPE, Markup, html as markup};
 
-use crate::model::{Cell, Column, Figure, Level, Row, Section, Status, Value};
+use crate::model::Status;
+use crate::parts::{Cell, Column, Figure, Level, Row, Section, Value};
 
 /// What a browser may load and run for the page: its own files, and nothing written into it.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \

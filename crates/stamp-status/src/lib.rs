@@ -14,6 +14,7 @@ mod history;
 mod html;
 mod model;
 mod mover;
+mod parts;
 mod peers;
 mod provisioner;
 mod sample;
@@ -25,8 +26,6 @@ pub use facts::{
 };
 pub use history::{EVERY, History, POINTS_MAX};
 pub use html::{CONTENT_SECURITY_POLICY, ICON, SCRIPT, STYLE, html};
-pub use model::{
-    Cell, Column, FILTER_CHARS_MAX, Figure, Filter, Input, Level, ROWS_MAX, Row, Section, Service,
-    Status, TENANTS_MAX, Value, status,
-};
+pub use model::{FILTER_CHARS_MAX, Filter, Input, Service, Status, TENANTS_MAX, status};
+pub use parts::{Cell, Column, Figure, Level, ROWS_MAX, Row, Section, Value};
 pub use sample::{Sample, Samples};

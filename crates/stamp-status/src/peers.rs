@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{Cell, Input, Level, Row, Section, numbers, words};
+use crate::model::Input;
+use crate::parts::{Cell, Level, Row, Section, numbers, words};
 use crate::sample::Samples;
 use crate::text;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::facts::{Facts, StampFacts};
-use crate::model::{Cell, Content, Figure, Input, Level, Row, Section, numbers, words};
+use crate::model::{Content, Input};
+use crate::parts::{Cell, Figure, Level, Row, Section, numbers, words};
 use crate::peers::{self, of_late};
 use crate::text;
 

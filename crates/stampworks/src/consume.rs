@@ -11,11 +11,11 @@ use stamp_telemetry::{
     Condition, Health, Metrics, Registry, RetryMetrics, StatusPage, TraceConfig, TracedHub, Traces,
     logs, serve,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
 use crate::output;
+use crate::signals::StopSignals;
 
 /// Arguments of `stampworks consume`.
 #[derive(Debug, Args)]
@@ -208,32 +208,5 @@ async fn run_consumer(
         }
         Err(_) if stop.is_cancelled() => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// SIGTERM and Ctrl-C, watched from the moment this is made.
-pub(crate) struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    pub(crate) fn watch() -> Result<Self, Failure> {
-        let watch = |kind| {
-            signal(kind).map_err(|cause| Failure::failed("signals cannot be watched", cause))
-        };
-        Ok(Self {
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Returns when the process was asked to stop.
-    pub(crate) async fn received(mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

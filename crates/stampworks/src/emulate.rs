@@ -72,7 +72,7 @@ async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
         hub.consumer_groups
             .extend(args.consumer_groups.iter().cloned());
     }
-    let signals = crate::consume::StopSignals::watch()?;
+    let signals = crate::signals::StopSignals::watch()?;
     let names: Vec<String> = args.hubs.iter().map(|hub| hub.name.clone()).collect();
     let config = EmulatorConfig {
         listen: args.listen,

@@ -21,6 +21,7 @@ mod opened;
 mod output;
 mod provision;
 mod replay;
+mod signals;
 #[cfg(feature = "emulator")]
 mod simulate;
 mod verify;

@@ -10,13 +10,12 @@ use stamp_provisioner::{
 use stamp_telemetry::{
     Condition, Health, ProvisionMetrics, Registry, RetryMetrics, StatusPage, logs, serve,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::StopSignals;
 use crate::exit::Failure;
 use crate::output;
+use crate::signals::ServiceSignals;
 
 /// Arguments of `stampworks provision`.
 #[derive(Debug, Args)]
@@ -68,10 +67,7 @@ fn tell(error: &ProvisionError) {
 
 async fn provision(config: ProvisionConfig) -> Result<(), Failure> {
     // First of all: a stop in the middle of the start is a clean stop too.
-    let signals = StopSignals::watch()?;
-    let watched = signal(SignalKind::hangup());
-    let mut hangup =
-        watched.map_err(|cause| Failure::failed("signals cannot be watched", cause))?;
+    let signals = ServiceSignals::watch()?;
     let format = match config.telemetry.log_format {
         LogFormat::Json => logs::Format::Json,
         LogFormat::Text => logs::Format::Text,
@@ -101,26 +97,10 @@ async fn provision(config: ProvisionConfig) -> Result<(), Failure> {
     );
     let mut served = serving.await.map_err(refused)?;
     tracing::info!(name = %config.name, endpoints = %served.address, version = env!("CARGO_PKG_VERSION"), "starting");
-    let stop = CancellationToken::new();
-    let reload = Arc::new(Notify::new());
-    let signalled = tokio::spawn({
-        let (stop, health, reload) = (stop.clone(), health.clone(), Arc::clone(&reload));
-        async move {
-            let stopped = signals.received();
-            tokio::pin!(stopped);
-            loop {
-                tokio::select! {
-                    () = &mut stopped => break,
-                    Some(()) = hangup.recv() => reload.notify_one(),
-                }
-            }
-            tracing::info!("asked to stop, draining");
-            health.draining();
-            stop.cancel();
-        }
-    });
-    let outcome = run_provisioner(config, parts, (&health, &page), &reload, &stop).await;
-    signalled.abort();
+    let asked = signals.taken(&health, "asked to stop, draining");
+    let about = (&health, &page);
+    let outcome = run_provisioner(config, parts, about, &asked.reload, &asked.stop).await;
+    drop(asked);
     closed.cancel();
     served.stopped().await;
     outcome

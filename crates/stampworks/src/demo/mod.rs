@@ -187,7 +187,7 @@ fn tables_folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
 async fn send(args: &DemoArgs, stamps: &mut [DemoStamp]) -> Result<(), Failure> {
     let bar = progress_bar(args);
     let stopped = CancellationToken::new();
-    let signals = crate::consume::StopSignals::watch()?;
+    let signals = crate::signals::StopSignals::watch()?;
     let watching = tokio::spawn({
         let stopped = stopped.clone();
         async move {

@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::services::{OpenDoors, Services};
 use super::watch::Watch;
 use super::{OutputFormat, list, now_us, print, unusable};
-use crate::consume::StopSignals;
 use crate::exit::Failure;
 use crate::fleet::files::{CataloguePath, load};
 use crate::fleet::usage::UsageFile;
 use crate::output;
+use crate::signals::StopSignals;
 
 /// How long a move that has ended waits to be scraped once more: scrapes are up to a minute apart.
 const LAST_SCRAPE_MAX: Duration = Duration::from_secs(60);

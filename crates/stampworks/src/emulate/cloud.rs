@@ -27,7 +27,7 @@ struct Cloud {
 pub(super) async fn serve(path: &Path) -> Result<(), Failure> {
     let config: EmulateConfig = read_toml(path)?;
     config.check()?;
-    let signals = crate::consume::StopSignals::watch()?;
+    let signals = crate::signals::StopSignals::watch()?;
     let cloud = Cloud::start(&config, path).await?;
     cloud.tell(&config);
     output::note("serving; stop with Ctrl-C");

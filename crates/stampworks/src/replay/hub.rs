@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::diff::{Diff, Pair};
 use super::range::{Range, RangeHub};
-use crate::consume::StopSignals;
 use crate::exit::Failure;
 use crate::opened::{Opened, OutputFormat, parse_partition, parse_time, print_json, unreadable};
 use crate::output;
+use crate::signals::StopSignals;
 
 /// Which range, and where to.
 #[derive(Debug, Args)]

@@ -13,12 +13,12 @@ use stamp_model::{PartitionId, TenantId};
 use stamp_telemetry::{Metrics, Registry, RetryMetrics};
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::StopSignals;
 use crate::exit::Failure;
 use crate::opened::{
     Opened, OutputFormat, StampArgs, find_hub, parse_partition, parse_time, print_json,
 };
 use crate::output;
+use crate::signals::StopSignals;
 
 /// Which events are run again.
 #[derive(Debug, Args)]

@@ -18,18 +18,16 @@ use stamp_provisioner::{LogFormat, ProvisionError};
 use stamp_telemetry::{
     Condition, Health, MoverMetrics, Registry, RetryMetrics, StatusPage, logs, serve,
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::config::ServeConfig;
 use super::now_us;
 use super::services::Services;
-use crate::consume::StopSignals;
 use crate::exit::Failure;
 use crate::fleet::files::load;
 use crate::fleet::usage::UsageFile;
 use crate::output;
+use crate::signals::ServiceSignals;
 
 /// Arguments of `stampworks device serve`.
 #[derive(Debug, Args)]
@@ -76,10 +74,7 @@ fn denied(error: AccessError) -> Failure {
 
 async fn serve_moves(config: ServeConfig, access: Access, tls: Option<Tls>) -> Result<(), Failure> {
     // First of all: a stop in the middle of the start is a clean stop too.
-    let signals = StopSignals::watch()?;
-    let watched = signal(SignalKind::hangup());
-    let mut hangup =
-        watched.map_err(|cause| Failure::failed("signals cannot be watched", cause))?;
+    let signals = ServiceSignals::watch()?;
     let format = match config.telemetry.log_format {
         LogFormat::Json => logs::Format::Json,
         LogFormat::Text => logs::Format::Text,
@@ -99,24 +94,7 @@ async fn serve_moves(config: ServeConfig, access: Access, tls: Option<Tls>) -> R
         .await
         .map_err(refused)?;
     tracing::info!(name = %config.name, endpoints = %endpoints.address, version = env!("CARGO_PKG_VERSION"), "starting");
-    let stop = CancellationToken::new();
-    let reload = Arc::new(Notify::new());
-    let signalled = tokio::spawn({
-        let (stop, health, reload) = (stop.clone(), health.clone(), Arc::clone(&reload));
-        async move {
-            let stopped = signals.received();
-            tokio::pin!(stopped);
-            loop {
-                tokio::select! {
-                    () = &mut stopped => break,
-                    Some(()) = hangup.recv() => reload.notify_one(),
-                }
-            }
-            tracing::info!("asked to stop, what was begun is finished");
-            health.draining();
-            stop.cancel();
-        }
-    });
+    let asked = signals.taken(&health, "asked to stop, what was begun is finished");
     let parts = ServiceParts {
         estate: Arc::new(FleetFiles::of(&config)?),
         state: config.state.clone(),
@@ -130,18 +108,18 @@ async fn serve_moves(config: ServeConfig, access: Access, tls: Option<Tls>) -> R
         observer: Arc::new(observer),
         clock: Arc::new(now_us),
     };
-    let outcome = match MoverService::start(parts, &stop).await {
+    let outcome = match MoverService::start(parts, &asked.stop).await {
         Ok(service) => {
             health.met(Condition::ConfigLoaded);
             tracing::info!(address = %service.address(), "serving");
-            service.run(&reload, &stop).await;
+            service.run(&asked.reload, &asked.stop).await;
             tracing::info!("stopped, every act that was begun is in its journal");
             Ok(())
         }
         Err(ServiceError::Access(error)) => Err(denied(error)),
         Err(error) => Err(Failure::failed("the service of moves cannot start", error)),
     };
-    signalled.abort();
+    drop(asked);
     closed.cancel();
     endpoints.stopped().await;
     outcome

@@ -26,6 +26,7 @@ mod process;
 mod provision;
 mod provisioning;
 mod readers;
+mod render;
 mod replay;
 mod replies;
 mod soak;

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use stamp_http::{AccessConfig, Limits, TlsFiles};
 use stamp_model::StampId;
-use stamp_reservations::ReservationsConfig;
+use stamp_reservations::{ReservationsConfig, ReservationsError};
 use stamp_resilience::RetryPolicy;
 
 use crate::ConfigError;
@@ -235,6 +235,12 @@ impl ProvisionConfig {
                 return Err(ConfigError::value("reserve.replicas", why));
             }
         }
+        self.reservations.check().map_err(|error| match error {
+            ReservationsError::Config { key, reason } => {
+                ConfigError::value(format!("reservations.{key}"), reason)
+            }
+            other => ConfigError::value("reservations", other.to_string()),
+        })?;
         let certified = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         Ok(self.access.check(certified)?)
     }

@@ -67,8 +67,11 @@ impl ReservationsConfig {
         }
     }
 
-    /// Checks everything that needs no database, and reads the secret.
-    pub(crate) fn place(&self) -> Result<Place, ReservationsError> {
+    /// Checks everything that needs neither the database nor the secret.
+    ///
+    /// # Errors
+    /// [`ReservationsError::Config`] with the key and what it should be.
+    pub fn check(&self) -> Result<(), ReservationsError> {
         if self.connections_max == 0 || self.connections_max > CONNECTIONS_MAX {
             return Err(wrong(
                 "connections-max",
@@ -82,7 +85,7 @@ impl ReservationsConfig {
             if self.password_env.is_some() || self.password_file.is_some() {
                 return Err(wrong("password-env", "SQLite has no password"));
             }
-            return Ok(Place::Sqlite(path.into()));
+            return Ok(());
         }
         let rest = self
             .url
@@ -97,14 +100,25 @@ impl ReservationsConfig {
                 "must not hold a password; use password-env or password-file",
             ));
         }
-        Ok(Place::Postgres(self.url.clone(), self.password()?))
+        if self.password_env.is_some() && self.password_file.is_some() {
+            return Err(wrong("password-file", "password-env is set too"));
+        }
+        Ok(())
+    }
+
+    /// The checked place, with the secret, which is read now.
+    pub(crate) fn place(&self) -> Result<Place, ReservationsError> {
+        self.check()?;
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => Ok(Place::Sqlite(path.into())),
+            None => Ok(Place::Postgres(self.url.clone(), self.password()?)),
+        }
     }
 
     fn password(&self) -> Result<Option<String>, ReservationsError> {
         match (&self.password_env, &self.password_file) {
             (None, None) => Ok(None),
-            (Some(_), Some(_)) => Err(wrong("password-file", "password-env is set too")),
-            (Some(name), None) => match std::env::var(name) {
+            (Some(name), _) => match std::env::var(name) {
                 Ok(password) => Ok(Some(password)),
                 Err(error) => Err(wrong("password-env", format!("{name}: {error}"))),
             },
@@ -166,7 +180,7 @@ mod tests {
                 "password-file",
             ),
         ] {
-            let error = config.place().unwrap_err();
+            let error = config.check().and_then(|()| config.place()).unwrap_err();
             assert!(
                 matches!(&error, ReservationsError::Config { key: found, .. } if *found == key),
                 "{error}"

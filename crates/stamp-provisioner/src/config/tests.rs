@@ -28,6 +28,10 @@ fn what_is_out_of_range_or_contradicts_is_named() {
         ("http.request-max = \"1ms\"\n", "http.request-max"),
         ("resilience.look-every = \"1h\"\n", "resilience.look-every"),
         (
+            "reservations.connections-max = 65\n",
+            "reservations.connections-max",
+        ),
+        (
             "resilience.reservations.attempts-max = 0\n",
             "resilience.reservations",
         ),

@@ -21,16 +21,17 @@ pub(super) type OpenDoors = Doors<IotHubClient, DpsClient, TableSightings>;
 /// Its clients.
 pub(super) type OpenClients = Open<IotHubClient, DpsClient, TableSightings>;
 
-/// The content of a services file. Holds no secret, only where each is found.
+/// What `stampworks device` reads as `--services`: what opens DPS, the hubs and the tables. Holds no
+/// secret, only where each is found. Files are relative to it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Services {
-    /// DPS.
+    /// The provisioning service, DPS.
     dps: ServiceConfig,
-    /// By the stamp's id.
+    /// What opens a stamp, by the stamp's id.
     #[serde(default)]
     stamps: BTreeMap<StampId, StampServices>,
-    /// How services are called again.
+    /// Retry policies by peer; see docs/resilience.md.
     #[serde(default)]
     resilience: Resilience,
 }
@@ -47,11 +48,13 @@ struct StampServices {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Resilience {
+    /// For DPS and the IoT Hubs.
     #[serde(
         default = "RetryPolicy::iot_hub",
         deserialize_with = "RetryPolicy::over_iot_hub"
     )]
     iot_hub: RetryPolicy,
+    /// For the tables.
     #[serde(
         default = "RetryPolicy::store",
         deserialize_with = "RetryPolicy::over_store"
@@ -72,6 +75,7 @@ impl Services {
     /// Reads a services file. Makes no request.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let mut services: Self = read_toml(path)?;
+        services.check()?;
         let base = path.parent().unwrap_or(Path::new(".")).to_owned();
         let stamps = services.stamps.values_mut().map(|stamp| &mut stamp.iot_hub);
         for service in stamps.chain(std::iter::once(&mut services.dps)) {
@@ -83,6 +87,35 @@ impl Services {
             }
         }
         Ok(services)
+    }
+
+    /// Checks everything that needs no secret and no network.
+    fn check(&self) -> Result<(), ConfigError> {
+        let service = |key: String, config: &ServiceConfig| {
+            let checked = config.validate();
+            checked
+                .map_err(|cause| ConfigError::value(key, stamp_consumer::chain(&cause).to_string()))
+        };
+        service("dps".to_owned(), &self.dps)?;
+        for (stamp, services) in &self.stamps {
+            service(format!("stamps.{stamp}.iot-hub"), &services.iot_hub)?;
+            let checked = services
+                .store
+                .as_ref()
+                .map(StoreConfig::validate)
+                .transpose();
+            checked.map_err(|cause| {
+                let key = format!("stamps.{stamp}.store");
+                ConfigError::value(key, stamp_consumer::chain(&cause).to_string())
+            })?;
+        }
+        let Resilience { iot_hub, store } = &self.resilience;
+        for (key, policy) in [("iot-hub", iot_hub), ("store", store)] {
+            let key = format!("resilience.{key}");
+            let checked = policy.validate(&key);
+            checked.map_err(|cause| ConfigError::value(&key, cause.to_string()))?;
+        }
+        Ok(())
     }
 
     /// How peers are called.
@@ -193,5 +226,8 @@ mod tests {
         std::fs::write(&file, text.replace("host =", "hots =")).unwrap();
         let error = Services::read(&file).unwrap_err();
         assert_eq!(error.code(), 3);
+        std::fs::write(&file, text.replace("attempts-max = 3", "attempts-max = 0")).unwrap();
+        let error = stamp_consumer::chain(&Services::read(&file).unwrap_err()).to_string();
+        assert!(error.contains("resilience.iot-hub"), "{error}");
     }
 }

@@ -318,6 +318,9 @@ impl DpsSection {
 impl EmulateConfig {
     /// What serde cannot see.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (name, hub) in &self.event_hubs {
+            hub.hub(name)?;
+        }
         if self.event_hubs.len() > HUBS_MAX || self.iot_hubs.len() > HUBS_MAX {
             let why = format!("at most {HUBS_MAX} hubs of a kind");
             return Err(ConfigError::value("event-hubs, iot-hubs", why));

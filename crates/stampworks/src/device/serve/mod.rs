@@ -138,11 +138,6 @@ impl FleetFiles {
     fn of(config: &ServeConfig) -> Result<Self, Failure> {
         let services = Services::read(&config.services)?;
         let policy = services.policy(config.moves.share_of_limits);
-        for (key, policy) in [("iot-hub", &policy.services), ("store", &policy.tables)] {
-            let key = format!("resilience.{key}");
-            let checked = policy.validate(&key);
-            checked.map_err(|cause| stamp_consumer::ConfigError::value(&key, cause.to_string()))?;
-        }
         Ok(Self {
             fleet: config.fleet.clone(),
             services: config.services.clone(),

@@ -29,6 +29,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  stampworks device move --from weu-test --to weu-1 press-7 press-8 --services services.toml\n  \
         stampworks device move --from weu-test --place --query \"SELECT * FROM devices WHERE tags.tested = true\" --services services.toml\n  \
+        stampworks device move --from weu-test --place --file line-7.txt --reservations provision.toml\n  \
         stampworks device move --resume device-move.jsonl --services services.toml\n\n\
         Exits with 0 when every device is moved or taken back and as many are let in as before, with 5 when not."
     )]

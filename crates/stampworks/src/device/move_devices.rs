@@ -24,7 +24,7 @@ use super::watch::Watch;
 use super::{OutputFormat, list, now_us, print, unusable};
 use crate::exit::Failure;
 use crate::fleet::files::{CataloguePath, load};
-use crate::fleet::usage::UsageFile;
+use crate::fleet::usage::UsageArgs;
 use crate::output;
 use crate::signals::StopSignals;
 
@@ -57,9 +57,8 @@ pub(super) struct MoveArgs {
     /// With --place: the environment that they go to.
     #[arg(long, default_value = "production", value_parser = environment)]
     environment: Environment,
-    /// What is used of each stamp and where tenants are; nothing and nowhere without it.
-    #[arg(long, value_name = "FILE")]
-    usage: Option<PathBuf>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// Where DPS, the hubs and the tables are, and what opens them.
     #[arg(long, value_name = "FILE", default_value = "services.toml")]
     services: PathBuf,
@@ -179,7 +178,7 @@ async fn begun(
         .from
         .as_ref()
         .ok_or_else(|| Failure::because("--from is missing"))?;
-    let usage_file = UsageFile::load(args.usage.as_deref(), fleet)?;
+    let usage_file = args.usage.read(fleet).await?;
     let destination = match &args.to {
         Some(stamp) => Destination::Stamp(stamp.clone()),
         None => {

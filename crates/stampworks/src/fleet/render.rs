@@ -1,6 +1,6 @@
 //! `stampworks fleet render`: a kustomize base, and one overlay a stamp.
 //!
-//! The same catalogue gives the same bytes. A manifest in the folder says what was written here; a
+//! The same catalogue, with tenants on the same stamps, gives the same bytes. A manifest in the folder says what was written here; a
 //! file that is not in it, or was changed since, is never overwritten or removed: nothing at all is
 //! written then.
 
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::{CataloguePath, Loaded, load, read_text, schema_path};
 use super::live::serves;
-use super::usage::UsageFile;
+use super::usage::{UsageArgs, UsageFile};
 use super::{OutputFormat, print_json};
 use crate::exit::Failure;
 use crate::output;
@@ -31,6 +31,7 @@ const SCHEMA_BYTES_MAX: usize = 512 << 10;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  stampworks fleet render --fleet deploy/examples/fleet --out kubernetes\n  \
+    stampworks fleet render --out kubernetes --reservations provision.toml\n  \
     kubectl apply -k kubernetes/overlays/weu-1\n\n\
     Writes OUT/base, and OUT/overlays/STAMP for every stamp that serves and has tenants. Exits with 1, and writes nothing, when a \
     file is in the way that it did not write or that was changed since."
@@ -42,8 +43,8 @@ pub(super) struct RenderArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Where tenants are that the catalogue only has a rule for.
-    #[arg(long, value_name = "FILE")]
-    usage: Option<PathBuf>,
+    #[command(flatten)]
+    usage: UsageArgs,
     /// How the list of files is printed.
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
@@ -68,7 +69,7 @@ struct Report {
 
 pub(super) fn run(args: &RenderArgs) -> Result<(), Failure> {
     let loaded = load(&args.fleet.path)?;
-    let usage = UsageFile::load(args.usage.as_deref(), &loaded.catalogue.fleet)?;
+    let usage = args.usage.load(&loaded.catalogue.fleet)?;
     let mut report = Report::default();
     let files = render(&loaded, &usage, &mut report)?;
     let before = manifest(&args.out)?;

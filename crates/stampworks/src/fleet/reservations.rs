@@ -40,6 +40,8 @@ pub(super) fn configured(path: &Path) -> Result<ReservationsConfig, Failure> {
 struct Home {
     environment: Environment,
     stamp: StampId,
+    /// The stamp that it has not left yet: its place there was not given back.
+    leaving: Option<StampId>,
 }
 
 /// What is booked.
@@ -62,6 +64,12 @@ impl Booked {
         home.map(|home| &home.stamp)
     }
 
+    /// Whether a tenant still has a place on a stamp that it was taken away from.
+    pub(super) fn leaves(&self, tenant: &TenantId, stamp: &StampId) -> bool {
+        let mut homes = self.homes.get(tenant).into_iter().flatten();
+        homes.any(|home| home.leaving.as_ref() == Some(stamp))
+    }
+
     /// Stamps with bookings.
     pub(super) fn stamps(&self) -> impl Iterator<Item = &StampId> {
         let used = self.used.iter().filter(|(_, load)| **load != Load::ZERO);
@@ -69,22 +77,21 @@ impl Booked {
     }
 }
 
-/// Everything that is booked, device by device aside.
-pub(super) fn booked(path: &Path) -> Result<Booked, Failure> {
-    let door = Reservations::read_only(&configured(path)?).map_err(refuse)?;
-    crate::runtime()?.block_on(async {
-        let used = within(door.usage()).await?.into_iter().collect();
-        let mut homes: BTreeMap<TenantId, Vec<Home>> = BTreeMap::new();
-        for booking in tenants(&door, HOMES_MAX).await? {
-            if let Some(environment) = environment(&booking) {
-                homes.entry(booking.tenant).or_default().push(Home {
-                    environment,
-                    stamp: booking.stamp,
-                });
-            }
+/// Everything that is booked, device by device aside. Inside of a runtime only.
+pub(super) async fn booked(database: &ReservationsConfig) -> Result<Booked, Failure> {
+    let door = Reservations::read_only(database).map_err(refuse)?;
+    let used = within(door.usage()).await?.into_iter().collect();
+    let mut homes: BTreeMap<TenantId, Vec<Home>> = BTreeMap::new();
+    for booking in tenants(&door, HOMES_MAX).await? {
+        if let Some(environment) = environment(&booking) {
+            homes.entry(booking.tenant).or_default().push(Home {
+                environment,
+                stamp: booking.stamp,
+                leaving: booking.leaving,
+            });
         }
-        Ok(Booked { used, homes })
-    })
+    }
+    Ok(Booked { used, homes })
 }
 
 /// The stamp that a device is on.

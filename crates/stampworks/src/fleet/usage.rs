@@ -6,10 +6,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use stamp_consumer::ConfigError;
 use stamp_model::{DeviceId, StampId, TenantId};
-use stamp_placement::{Axis, Environment, Fleet, Load, Usage};
+use stamp_placement::{Axis, Environment, Fleet, Load, Stamp, Usage};
+use stamp_reservations::ReservationsConfig;
 
 use super::files::read_text;
-use super::reservations::{self, Booked};
+use super::reservations::{self, Booked, configured};
 use crate::exit::Failure;
 use crate::output;
 
@@ -29,17 +30,22 @@ pub(crate) struct UsageArgs {
 }
 
 impl UsageArgs {
-    /// Reads both; without any nothing is used.
+    /// Reads both; without any nothing is used. Outside of a runtime only.
     pub(crate) fn load(&self, fleet: &Fleet) -> Result<UsageFile, Failure> {
-        let mut usage = UsageFile::load(self.usage.as_deref(), fleet)?;
-        if let Some(path) = &self.reservations {
-            let booked = reservations::booked(path)?;
-            for stamp in booked.stamps().filter(|id| fleet.stamp(id).is_none()) {
-                output::note(&format!(
-                    "{stamp} has bookings and is no stamp of the fleet"
-                ));
-            }
-            usage.booked = Some(booked);
+        crate::runtime()?.block_on(self.read(fleet))
+    }
+
+    /// As [`Self::load`], inside of a runtime.
+    pub(crate) async fn read(&self, fleet: &Fleet) -> Result<UsageFile, Failure> {
+        let usage = UsageFile::load(self.usage.as_deref(), fleet)?;
+        let Some(path) = &self.reservations else {
+            return Ok(usage);
+        };
+        let (usage, strangers) = usage.with_bookings(fleet, &configured(path)?).await?;
+        for stamp in strangers {
+            output::note(&format!(
+                "{stamp} has bookings and is no stamp of the fleet"
+            ));
         }
         Ok(usage)
     }
@@ -54,7 +60,7 @@ impl UsageArgs {
     }
 }
 
-/// The content of a usage file, and what is booked beside it.
+/// What `--usage` of `stampworks fleet` and `device` reads: what is used of each stamp and where tenants are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct UsageFile {
@@ -72,19 +78,26 @@ pub(crate) struct UsageFile {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct StampUsage {
+    /// The stamp.
     id: StampId,
+    /// Device identities in its IoT Hub.
     devices: Option<u64>,
+    /// Messages a day, as IoT Hub meters them.
     messages_per_day: Option<u64>,
+    /// Events a second, at the peak.
     events_per_second: Option<u64>,
+    /// Bytes a second, at the peak.
     bytes_per_second: Option<u64>,
+    /// Tenants. Counted from the section `tenants` when not given.
     tenants: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Assignment {
+    /// The tenant.
     id: TenantId,
-    /// At most one of each environment.
+    /// The stamps it is on, at most one of each environment.
     stamps: Vec<StampId>,
 }
 
@@ -107,6 +120,20 @@ impl UsageFile {
             return Err(ConfigError::value(format!("{key}: tenants"), why).into());
         }
         Ok(file)
+    }
+
+    /// The same with what is booked, and the stamps with bookings that are not of the fleet. Inside of a
+    /// runtime only.
+    pub(crate) async fn with_bookings(
+        self,
+        fleet: &Fleet,
+        database: &ReservationsConfig,
+    ) -> Result<(Self, Vec<StampId>), Failure> {
+        let booked = reservations::booked(database).await?;
+        let strangers = booked.stamps().filter(|id| fleet.stamp(id).is_none());
+        let strangers = strangers.cloned().collect();
+        let booked = Some(booked);
+        Ok((Self { booked, ..self }, strangers))
     }
 
     /// What is used of each stamp; nothing where nothing is said.
@@ -154,6 +181,14 @@ impl UsageFile {
         let said = of.flat_map(|assigned| &assigned.stamps).find(is_there);
         let booked = || self.booked.as_ref()?.home(tenant, environment);
         said.or_else(booked).cloned()
+    }
+
+    /// Whether a stamp has to read for a tenant: it is on it, or is booked as leaving it, so that devices
+    /// may still send there.
+    pub(crate) fn is_on(&self, fleet: &Fleet, tenant: &TenantId, stamp: &Stamp) -> bool {
+        let home = self.home(fleet, tenant, stamp.environment);
+        let leaves = |booked: &Booked| booked.leaves(tenant, &stamp.id);
+        home.as_ref() == Some(&stamp.id) || self.booked.as_ref().is_some_and(leaves)
     }
 
     /// Tenants that the file has on a stamp.

@@ -173,9 +173,56 @@ async fn what_is_booked_is_what_is_used_and_where_tenants_are() {
     }
 }
 
+/// A service that no longer knows a tenant puts its events into quarantine, so it may not forget one that is leaving.
+#[tokio::test(flavor = "multi_thread")]
+async fn overlays_have_the_tenants_that_are_booked_there_or_have_not_left_yet() {
+    for world in World::both() {
+        let door = world.booked().await;
+        let out = tempfile::tempdir().unwrap();
+        let folder = out.path().to_str().unwrap();
+        let reads_for = |stamp: &str, tenant: &str| {
+            let config = out.path().join(format!("overlays/{stamp}/stamp.toml"));
+            let text = std::fs::read_to_string(config).unwrap_or_default();
+            text.contains(&format!("id = \"{tenant}\""))
+        };
+        let render = || world.good("render", &["--out", folder]);
+        render();
+        assert!(reads_for("weu-1", "contoso") && !reads_for("eus-1", "contoso"));
+        assert!(reads_for("eus-1", "northwind") && !reads_for("weu-1", "northwind"));
+
+        let limits = Axis::ALL
+            .into_iter()
+            .fold(Load::ZERO, |l, axis| l.with(axis, 1_000));
+        let moved = door
+            .begin_move(&home("contoso"), 1, &stamp("eus-1"), limits, 9)
+            .await;
+        assert!(matches!(moved, Ok(Moved::Done(_))), "{moved:?}");
+        render();
+        assert!(reads_for("weu-1", "contoso") && reads_for("eus-1", "contoso"));
+
+        let release = ["--tenant", "contoso", "--stamp", "weu-1"];
+        world.good(
+            "release",
+            &[&release[..], &["--even-with-devices"]].concat(),
+        );
+        render();
+        assert!(!reads_for("weu-1", "contoso") && reads_for("eus-1", "contoso"));
+
+        // What the operator's file says of a tenant counts before the bookings.
+        let usage = "[[tenants]]\nid = \"northwind\"\nstamps = [\"weu-1\"]\n";
+        let usage = world.copied.file("usage", usage);
+        world.good("render", &["--out", folder, "--usage", &usage]);
+        assert!(reads_for("weu-1", "northwind") && !reads_for("eus-1", "northwind"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_read_is_named_and_nothing_is_made() {
     let [sqlite, mut postgres] = World::both();
+    let out = Path::new(sqlite.copied.path()).join("overlays");
+    let render = ["--out", out.to_str().unwrap()];
+    let (code, _, errors) = run(&sqlite.args("render", &sqlite.file(), &render));
+    assert_eq!((code, out.exists()), (Some(3), false), "{errors}");
     let (code, _, errors) = run(&sqlite.args("status", &sqlite.file(), &[]));
     assert_eq!(code, Some(3), "{errors}");
     assert!(

@@ -1,5 +1,5 @@
 //! `stampworks device serve`: the real process against emulated services, killed between orders and
-//! acts, paused over a restart, told wrong things.
+//! acts, paused over a restart, told wrong things; and, with it, moves that go by a provisioner's bookings.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -9,6 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stamp_model::{DeviceId, StampId, TenantId};
+use stamp_placement::{Axis, Load};
+use stamp_reservations::{Booked, Claim, Reservations, ReservationsConfig, Subject};
 use tokio::time::interval;
 
 use crate::device::{Azure, DEVICES, lines};
@@ -153,6 +156,111 @@ async fn a_pause_holds_when_the_service_is_killed_and_started_again() {
     assert_eq!(ended["report"]["taken-back"], DEVICES, "{ended}");
     assert_eq!(ended["report"]["verdict"], "complete");
     assert_eq!(azure.is_at(&azure.test, "enabled"), DEVICES);
+    service.stop();
+}
+
+impl Azure {
+    /// Books an amount on the production stamp, as a provisioner would in its database, `fleet.db`.
+    async fn book(&self, axis: Axis, amount: u64) {
+        let url = format!("sqlite:{}", self.path("fleet.db").display());
+        let door = Reservations::open(&ReservationsConfig::new(url))
+            .await
+            .unwrap();
+        let claim = Claim {
+            subject: Subject::Device(DeviceId::parse(format!("of-{amount}").into()).unwrap()),
+            tenant: TenantId::parse("contoso").unwrap(),
+            stamp: StampId::parse("weu-1").unwrap(),
+            needs: Load::ZERO.with(axis, amount),
+            limits: Axis::ALL.into_iter().fold(Load::ZERO, |limits, axis| {
+                limits.with(axis, u64::from(u32::MAX))
+            }),
+        };
+        let booked = door.book(&claim, 1_700_000_000_000_000).await.unwrap();
+        assert!(matches!(booked, Booked::New(_)), "{booked:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_by_placement_goes_by_what_is_booked() {
+    let azure = Azure::start().await;
+    azure.switch_on();
+    until("devices in test", async || {
+        azure.is_at(&azure.test, "enabled") == DEVICES
+    })
+    .await;
+    let ran = |args: &[&str]| tokio::task::block_in_place(|| azure.ran(args));
+    let dry = ["move", "--from", "weu-test", "--place", "--dry-run", "d-0"];
+    let booked = [&dry[..], &["--reservations", "provision.toml"]].concat();
+    fs::write(
+        azure.path("provision.toml"),
+        "reservations.url = \"sqlite:fleet.db\"",
+    )
+    .unwrap();
+
+    let (code, _, errors) = ran(&booked);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("reservations.url"), "{errors}");
+
+    azure.book(Axis::Devices, 1).await;
+    let (code, said, errors) = ran(&booked);
+    assert_eq!(code, Some(0), "{said}{errors}");
+    // What ten units of S3 hold, and what else is booked there.
+    azure.book(Axis::Devices, 1_000_000 - 1).await;
+    let (code, said, errors) = ran(&booked);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    assert!(errors.contains("no stamp has room"), "{errors}");
+    let (code, said, _) = ran(&dry);
+    assert_eq!(
+        code,
+        Some(0),
+        "nothing is booked when nobody is asked: {said}"
+    );
+    let usage = "[[stamps]]\nid = \"weu-1\"\ndevices = 5\n";
+    fs::write(azure.path("usage.toml"), usage).unwrap();
+    let (code, said, errors) = ran(&[&booked[..], &["--usage", "usage.toml"]].concat());
+    assert_eq!(code, Some(0), "the operator knows better: {said}{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_by_placement_goes_by_what_is_booked_and_waits_for_the_database() {
+    let azure = Azure::start().await;
+    azure.switch_on();
+    until("devices in test", async || {
+        azure.is_at(&azure.test, "enabled") == DEVICES
+    })
+    .await;
+    let path = config(&azure);
+    let section = "[reservations]\nurl = \"sqlite:fleet.db\"\n";
+    let text = fs::read_to_string(&path).unwrap() + section;
+    fs::write(&path, text).unwrap();
+    let mut service = Service::moves(&path);
+    service.wait_for("serving");
+    let address = service.said(" address=");
+    let dry =
+        json!({ "id": "line-7", "from": "weu-test", "place": "production", "devices": ["d-0"],
+        "dry-run": true })
+        .to_string();
+    let order = || ask(&address, "POST /v1/moves", &dry);
+
+    let (status, said) = order();
+    assert_eq!(
+        (status, &said["code"]),
+        (503, &"unavailable".into()),
+        "{said}"
+    );
+    assert!(
+        said["message"].to_string().contains("reservations.url"),
+        "{said}"
+    );
+
+    azure.book(Axis::Devices, 1).await;
+    let (status, said) = order();
+    assert_eq!(status, 200, "{said}");
+    azure.book(Axis::Devices, 1_000_000 - 1).await;
+    let (status, said) = order();
+    assert_eq!((status, &said["code"]), (409, &"refused".into()), "{said}");
+    let problems = said["problems"].to_string();
+    assert!(problems.contains("no stamp has room"), "{said}");
     service.stop();
 }
 

@@ -11,6 +11,7 @@ use stamp_http::{AccessConfig, Limits, TlsFiles};
 use stamp_model::StampId;
 use stamp_mover::service::MoveLimits;
 use stamp_provisioner::LogFormat;
+use stamp_reservations::{ReservationsConfig, ReservationsError};
 
 use crate::exit::Failure;
 use crate::fleet::usage::read_toml;
@@ -33,6 +34,10 @@ pub(super) struct ServeConfig {
     /// What is used of each stamp and where tenants are. Read for each order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<PathBuf>,
+    /// The provisioner's database, which says the same as it is booked. Only read, for each order; what
+    /// `usage` says counts before it. A path of SQLite is relative to the configuration file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reservations: Option<ReservationsConfig>,
     /// Folder of the moves. One process at a time has it.
     pub(super) state: PathBuf,
     /// Where orders are taken.
@@ -169,6 +174,14 @@ impl ServeConfig {
             let why = format!("is {share}; must be above 0 and at most 1");
             return wrong("moves.share-of-limits", why);
         }
+        if let Some(Err(error)) = self.reservations.as_ref().map(ReservationsConfig::check) {
+            return match error {
+                ReservationsError::Config { key, reason } => {
+                    wrong(&format!("reservations.{key}"), reason)
+                }
+                other => wrong("reservations", other.to_string()),
+            };
+        }
         let certified = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         self.access.check(certified).map_err(super::denied)
     }
@@ -185,6 +198,9 @@ impl ServeConfig {
         tls.chain([self.usage.as_mut(), self.access.keys_file.as_mut()])
             .flatten()
             .for_each(rebase);
+        if let Some(reservations) = &mut self.reservations {
+            reservations.rebase(base);
+        }
     }
 
     /// Files of keys and certificates.
@@ -255,6 +271,7 @@ mod tests {
             ("http.body-max = \"1B\"\n", "http.body-max"),
             ("http.request-max = \"1h\"\n", "http.request-max"),
             ("access.keys-env = \"KEYS\"\n", "access.keys-file"),
+            ("reservations.url = \"mysql://x\"\n", "reservations.url"),
             ("move.kept-max = 1\n", "move"),
         ] {
             let error = load(more).unwrap_err();

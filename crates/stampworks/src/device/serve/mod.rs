@@ -15,6 +15,7 @@ use stamp_mover::service::{
 use stamp_mover::{PeerPolicy, Plan, TableSightings};
 use stamp_placement::{Environment, Fleet};
 use stamp_provisioner::{LogFormat, ProvisionError};
+use stamp_reservations::ReservationsConfig;
 use stamp_telemetry::{
     Condition, Health, MoverMetrics, Registry, RetryMetrics, StatusPage, logs, serve,
 };
@@ -130,6 +131,7 @@ struct FleetFiles {
     fleet: PathBuf,
     services: PathBuf,
     usage: Option<PathBuf>,
+    reservations: Option<ReservationsConfig>,
     policy: PeerPolicy,
 }
 
@@ -142,6 +144,7 @@ impl FleetFiles {
             fleet: config.fleet.clone(),
             services: config.services.clone(),
             usage: config.usage.clone(),
+            reservations: config.reservations.clone(),
             policy,
         })
     }
@@ -149,6 +152,17 @@ impl FleetFiles {
     fn read(&self) -> Result<(Fleet, UsageFile), Failure> {
         let fleet = load(&self.fleet)?.catalogue.fleet;
         let usage = UsageFile::load(self.usage.as_deref(), &fleet)?;
+        Ok((fleet, usage))
+    }
+
+    /// With what is booked. On a thread that may block.
+    fn read_all(&self) -> Result<(Fleet, UsageFile), Failure> {
+        let (fleet, usage) = self.read()?;
+        let Some(database) = &self.reservations else {
+            return Ok((fleet, usage));
+        };
+        let with_bookings = usage.with_bookings(&fleet, database);
+        let (usage, _) = tokio::runtime::Handle::current().block_on(with_bookings)?;
         Ok((fleet, usage))
     }
 }
@@ -163,7 +177,7 @@ impl Estate for FleetFiles {
     type Tables = TableSightings;
 
     fn survey(&self) -> Result<Survey, EstateError> {
-        let (fleet, file) = self.read().map_err(|failure| told(&failure))?;
+        let (fleet, file) = self.read_all().map_err(|failure| told(&failure))?;
         let all = fleet.tenants().iter().flat_map(|tenant| {
             [Environment::Test, Environment::Production].map(|environment| (tenant, environment))
         });

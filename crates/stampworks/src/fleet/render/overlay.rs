@@ -21,9 +21,7 @@ pub(super) fn is_on(fleet: &Fleet, tenant: &Tenant, stamp: &Stamp, usage: &Usage
     }
     match &tenant.placing {
         Placing::Stamps(stamps) => stamps.contains(&stamp.id),
-        Placing::Rule { .. } => {
-            usage.home(fleet, &tenant.id, stamp.environment).as_ref() == Some(&stamp.id)
-        }
+        Placing::Rule { .. } => usage.is_on(fleet, &tenant.id, stamp),
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_eventhubs::AmqpConfig;
 use stamp_lake::StoreConfig;
@@ -31,12 +32,13 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Highest owner level: far above any that is given by hand, and one can still be added to it.
 const OWNER_LEVEL_MAX: i64 = (1 << 62) - 1;
 
-/// One stamp's consumer service.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+/// What `stampworks consume --config FILE` reads: one stamp's service. Paths are relative to it.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConsumerConfig {
     /// Name of the stamp, one path segment such as `eu-1`. Part of every mark: do not rename a
     /// stamp that has data.
+    #[schemars(with = "String")]
     pub stamp: StampId,
     /// The Event Hub the IoT Hub routes to.
     pub hub: AmqpConfig,
@@ -62,17 +64,19 @@ pub struct ConsumerConfig {
 }
 
 /// How partitions are read, buffered and flushed.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ReadConfig {
     /// Partitions this process reads, such as `[0, 1]`. All of them when not given.
     pub partitions: Option<BTreeSet<u32>>,
     /// Owner level (epoch) of the receivers; a higher or equal one displaces an older receiver.
     /// `-1` opens without one, beside up to four other readers. Default 0.
+    #[schemars(range(min = -1, max = OWNER_LEVEL_MAX))]
     pub owner_level: i64,
     /// How long the hub keeps events, such as `"7d"`. When given, how long is left until unread
     /// events are lost is a metric.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("x-duration" = []))]
     pub hub_retention: Option<Duration>,
     /// Where a partition starts that has neither a checkpoint nor a mark. Default `earliest`.
     pub start: StartPolicy,
@@ -80,38 +84,48 @@ pub struct ReadConfig {
     /// gap is recorded, counted and the partition goes on.
     pub on_gap: GapPolicy,
     /// Most events in one pull, 1 to 5,000. Default 1,000.
+    #[schemars(range(min = 1, max = 5_000))]
     pub batch_events_max: usize,
     /// Most bytes in one pull, 64 KiB to 16 MiB. Default 1 MiB. One event always fits.
     #[serde(serialize_with = "size::print")]
+    #[schemars(with = "String", extend("x-size" = ["64KiB", "16MiB"]))]
     pub batch_bytes_max: ByteSize,
     /// Longest wait of a pull for a first event. Default 1 s. Also how often age limits are looked
     /// at on an idle partition.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "1m"]))]
     pub batch_wait_max: Duration,
     /// Memory for everything between the wire and the store, over all partitions and tenants,
     /// 16 MiB or more. Default 256 MiB. When it is used up, reading waits.
     #[serde(serialize_with = "size::print")]
+    #[schemars(with = "String", extend("x-size" = ["16MiB", "1TiB"]))]
     pub buffer_max: ByteSize,
     /// The part of it that one tenant may hold in one partition. Default an eighth of `buffer-max`
     /// over the number of partitions, at least 1 MiB.
     #[serde(serialize_with = "size::print_optional")]
+    #[schemars(with = "Option<String>", extend("x-size" = ["256KiB", "1TiB"]))]
     pub tenant_buffer_max: Option<ByteSize>,
     /// Rows of one tenant in one partition that make a flush. Default 200,000.
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub flush_rows: usize,
     /// Buffered bytes of one tenant in one partition that make a flush. Default 8 MiB.
     #[serde(serialize_with = "size::print")]
+    #[schemars(with = "String", extend("x-size" = ["64KiB", "1TiB"]))]
     pub flush_bytes: ByteSize,
     /// Age of the oldest buffered row that makes a flush. Default 60 s: the freshness of the
     /// tables. Smaller is fresher and makes more, smaller files.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "1h"]))]
     pub flush_age: Duration,
     /// How long one flush of a tenant may hang before the tenant's further rows go to quarantine
     /// instead of holding up the partition. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "1h"]))]
     pub tenant_stall_max: Duration,
     /// How long a stop may take to flush, commit and checkpoint. Default 25 s; keep it below the
     /// orchestrator's grace period.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "10m"]))]
     pub drain_max: Duration,
     /// How replicas of this stamp share the partitions. Without this section the process reads
     /// `partitions`, or all of them.
@@ -142,7 +156,7 @@ impl Default for ReadConfig {
 }
 
 /// Where a partition starts that was never read before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartPolicy {
     /// With the oldest event the hub still has.
@@ -152,7 +166,7 @@ pub enum StartPolicy {
 }
 
 /// What to do about lost sequence numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapPolicy {
     /// Record the gap and go on.
@@ -162,7 +176,7 @@ pub enum GapPolicy {
 }
 
 /// How the tenant of an event is found. Never from the body.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct TenancyConfig {
     /// An application property that the *hub* sets as a message enrichment and that names the
@@ -174,15 +188,17 @@ pub struct TenancyConfig {
 }
 
 /// Windows of the rollups.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RollupConfig {
     /// Length of a window; whole seconds that divide a day. Default 1 minute.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "1day"]))]
     pub window: Duration,
     /// How long after a window's end a row still counts as on time, by the hub's clock. Late rows
     /// are kept all the same, and marked. Default 5 minutes.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["0s", "366days"]))]
     pub lateness: Duration,
 }
 
@@ -196,7 +212,7 @@ impl Default for RollupConfig {
 }
 
 /// Retry policies by peer; see docs/resilience.md.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ResilienceConfig {
     /// For the hub.
@@ -210,6 +226,7 @@ pub struct ResilienceConfig {
     /// Partitions open at a random moment within this time of the start, so that the replicas of
     /// a fleet do not knock in step. Default 2 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = []))]
     pub start_spread: Duration,
 }
 
@@ -225,7 +242,7 @@ impl Default for ResilienceConfig {
 }
 
 /// Logs, metrics and health.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct TelemetryConfig {
     /// Where `/livez`, `/readyz`, `/startupz` and `/metrics` are served. Default `127.0.0.1:9464`.
@@ -239,7 +256,7 @@ pub struct TelemetryConfig {
 }
 
 /// Where spans go: OTLP over HTTP, as every collector takes it.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TracesConfig {
     /// The collector's URL for traces, such as `"http://127.0.0.1:4318/v1/traces"`.
@@ -250,6 +267,7 @@ pub struct TracesConfig {
     pub headers_env: Option<String>,
     /// Which share of spans is kept, from 0 to 1. Default 1.
     #[serde(default = "all_spans")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub sample_ratio: f64,
 }
 
@@ -291,7 +309,7 @@ impl Default for TelemetryConfig {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -301,10 +319,11 @@ pub enum LogFormat {
 }
 
 /// One tenant of the stamp.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TenantConfig {
     /// One path segment; names the tenant's storage root.
+    #[schemars(with = "String")]
     pub id: TenantId,
     /// Schema file, relative to the configuration file.
     pub schema: PathBuf,

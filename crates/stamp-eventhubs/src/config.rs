@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::HubError;
@@ -22,7 +23,7 @@ const CREDIT_MAX: u32 = 4_000;
 
 /// How to reach and read one hub. In TOML the keys are in kebab case, an unknown key is refused,
 /// and durations are texts with a unit such as `"10s"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AmqpConfig {
     /// Where to connect: `amqps://host[:port]` or `sb://host[:port]` (TLS, port 5671 when not
@@ -46,6 +47,7 @@ pub struct AmqpConfig {
     /// How many events the hub may send ahead, 1 to 4,000. Bounds the events that wait in memory
     /// for one partition.
     #[serde(default = "default_credit")]
+    #[schemars(range(min = 1, max = 4_000))]
     pub credit: u32,
     /// For endpoints with TLS.
     #[serde(default)]
@@ -53,15 +55,17 @@ pub struct AmqpConfig {
     /// Longest time for connecting, TLS and the opening of the AMQP connection, and after that for
     /// each answer of the hub.
     #[serde(default = "default_connect_timeout", with = "duration")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "5m"]))]
     pub connect_timeout: Duration,
     /// A connection on which the hub is silent for this long is given up. The hub is asked to send
     /// a sign of life twice in this time.
     #[serde(default = "default_idle_timeout", with = "duration")]
+    #[schemars(with = "String", extend("x-duration" = ["4s", "1h"]))]
     pub idle_timeout: Duration,
 }
 
 /// Which certificates are trusted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TlsConfig {
     /// PEM file with certificate authorities that are trusted beside the system's own.

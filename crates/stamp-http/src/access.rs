@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use percent_encoding::percent_decode_str;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,12 +22,13 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 type Keys = Vec<[u8; 32]>;
 
 /// Who may ask. A certificate that `tls.client-ca` signed lets a caller in as well.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct AccessConfig {
-    /// Environment variable with the keys, one a line.
+    /// Environment variable with the keys, one a line: 16 characters or more each, at most 32.
     pub keys_env: Option<String>,
-    /// File with the keys, one a line, relative to the configuration file. Read again when it changes.
+    /// File with the keys, as many and as long, relative to the configuration file. Read again when it
+    /// changes.
     pub keys_file: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ServiceError, bad};
@@ -26,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// let config: ServiceConfig = toml::from_str(text).unwrap();
 /// config.validate().unwrap();
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ServiceConfig {
     /// `host` or `host:port`. May be left out beside a connection string, which names it; given, it

@@ -16,7 +16,9 @@ use crate::LakeError;
 /// url = "az://contoso/telemetry/stamp-01"
 /// workload-identity = true
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreConfig {
     /// The root: `file:///absolute/folder`, `memory:` (gone when the process ends) or
@@ -49,6 +51,7 @@ pub struct StoreConfig {
     /// Longest time for one request with its body, 1 s to 10 min. A larger value lets big files
     /// pass a slow line; a smaller one finds a hung connection sooner.
     #[serde(default = "request_timeout_default", with = "duration")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "10m"]))]
     pub request_timeout: Duration,
 }
 

@@ -1,5 +1,6 @@
 //! The fleet as typed values: what a catalogue without problems says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_model::{StampId, TenantId};
 
@@ -10,7 +11,7 @@ use crate::sku::{EventHubTier, IotHubTier};
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_model::StampId;
 
@@ -19,12 +20,13 @@ pub const MONTHS_MAX: u32 = 120;
 /// Highest growth a month, in percent.
 pub const PERCENT_MAX: f64 = 1_000.0;
 
-/// Growth of a whole fleet: the content of a growth file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// What `--growth FILE` of `stampworks fleet plan` reads: how a whole fleet grows.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Growth {
     /// Of every stamp that no entry below speaks of, such as `"5%"` a month. None when not given.
     #[serde(default)]
+    #[schemars(with = "String")]
     pub rate: Percent,
     /// Growth of some stamps.
     #[serde(default)]
@@ -32,7 +34,7 @@ pub struct Growth {
 }
 
 /// Growth of some stamps; the last entry that speaks of a stamp counts.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Entry {
     /// Stamps of this geography.
@@ -40,9 +42,11 @@ pub struct Entry {
     /// Stamps of this environment.
     pub environment: Option<Environment>,
     /// This stamp.
+    #[schemars(with = "Option<String>")]
     pub stamp: Option<StampId>,
     /// A month, of what is used.
     #[serde(default)]
+    #[schemars(with = "String")]
     pub rate: Percent,
     /// More devices a month, over all stamps of the entry in proportion to their hard limits.
     #[serde(default)]
@@ -62,8 +66,8 @@ pub struct Entry {
 }
 
 /// Growth a month in percent, 0 to [`PERCENT_MAX`], spelled `"2.5%"`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Percent(f64);
 
 impl Percent {
@@ -78,6 +82,12 @@ impl Percent {
             Some(value) => Ok(Self(value)),
             None => Err(GrowthError::Percent(text.chars().take(100).collect())),
         }
+    }
+}
+
+impl From<Percent> for String {
+    fn from(percent: Percent) -> Self {
+        format!("{}%", percent.0)
     }
 }
 

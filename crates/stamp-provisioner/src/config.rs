@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_http::{AccessConfig, Limits, TlsFiles};
 use stamp_model::StampId;
@@ -27,12 +28,13 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// Most provisioners that share the reserve.
 const REPLICAS_MAX: u32 = 64;
 
-/// One provisioner.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+/// What `stampworks provision --config FILE` reads: one provisioner. Paths are relative to it.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProvisionConfig {
     /// Name of the provisioner, the label `stamp` of its metrics. Default `provisioner`.
     #[serde(default = "name")]
+    #[schemars(with = "String")]
     pub name: StampId,
     /// The catalogue, a file or a folder, relative to the configuration file. It is read again when it
     /// changes.
@@ -65,14 +67,16 @@ fn name() -> StampId {
 }
 
 /// What may be given away while the database is away.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReserveConfig {
     /// Share of every hard limit, above 0 and up to 0.5, that is kept back for it. The same for all
     /// provisioners of a fleet.
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = SHARE_MAX))]
     pub share: f64,
     /// Provisioners that share it, 1 to 64. The same for all. More processes than that give away more
     /// than there is.
+    #[schemars(range(min = 1, max = REPLICAS_MAX))]
     pub replicas: u32,
     /// File that holds what was given away until it is in the database, relative to the configuration
     /// file; on a disk that outlives the process. One for each process.
@@ -80,27 +84,33 @@ pub struct ReserveConfig {
 }
 
 /// What callers may take of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ServerConfig {
     /// Most connections, 1 to 10,000. Default 256.
+    #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: usize,
     /// Largest body of a request, 1 KiB to 4 MiB. Default 256 KiB: a call with an enrolment and a
     /// payload is below that.
     #[serde(serialize_with = "print_size")]
+    #[schemars(with = "String", extend("x-size" = ["1KiB", "4MiB"]))]
     pub body_max: ByteSize,
     /// Longest time for one request, 100 ms to 60 s. Default 5 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "1m"]))]
     pub request_max: Duration,
     /// Longest silence of a connection, and longest time that a caller may take to receive an answer:
     /// 100 ms to 10 min. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "10m"]))]
     pub idle_max: Duration,
     /// How long a look-up may be kept by whoever asked, up to 1 h. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["0s", "1h"]))]
     pub cache_max: Duration,
     /// How long a stop may take, up to 10 min. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["0s", "10m"]))]
     pub drain_max: Duration,
 }
 
@@ -122,7 +132,7 @@ fn print_size<S: serde::Serializer>(size: &ByteSize, serializer: S) -> Result<S:
 }
 
 /// The retry policy of the database; see docs/resilience.md.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ResilienceConfig {
     /// For the database.
@@ -132,6 +142,7 @@ pub struct ResilienceConfig {
     pub seed: Option<u64>,
     /// How often the database is looked at anew, and the files: 100 ms to 5 min. Default 2 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "5m"]))]
     pub look_every: Duration,
 }
 
@@ -146,7 +157,7 @@ impl Default for ResilienceConfig {
 }
 
 /// Logs, metrics and health.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct TelemetryConfig {
     /// Where `/livez`, `/readyz`, `/startupz` and `/metrics` are served. Default `127.0.0.1:9465`.
@@ -168,7 +179,7 @@ impl Default for TelemetryConfig {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// One JSON object a line.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ReservationsError;
@@ -17,7 +18,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// # password-env = "FLEET_PASSWORD"             # or password-file; PostgreSQL only
 /// connections-max = 4
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReservationsConfig {
     /// `sqlite:` and a path, or `postgres://user@host:port/database`, never with a password.
@@ -30,6 +31,7 @@ pub struct ReservationsConfig {
     pub password_file: Option<PathBuf>,
     /// Connections to PostgreSQL, 1 to 64. SQLite has one.
     #[serde(default = "connections_max")]
+    #[schemars(range(min = 1, max = 64))]
     pub connections_max: usize,
 }
 

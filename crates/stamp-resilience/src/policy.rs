@@ -9,6 +9,7 @@ mod text;
 use std::time::Duration;
 
 pub use rule::PolicyError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the operations against one peer are retried.
@@ -28,36 +29,45 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// let config: Resilience = toml::from_str("store.attempts-max = 3").unwrap();
 /// assert_eq!(config.store, RetryPolicy { attempts_max: 3, ..RetryPolicy::store() });
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(transform = partial::no_key_is_required)]
 pub struct RetryPolicy {
     /// The first pause before jitter, 10 ms to 1 min; each further one is twice as long.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "1m"]))]
     pub first_pause: Duration,
     /// No back-off pause is longer. From twice `first-pause` to 10 min.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "10m"]))]
     pub pause_max: Duration,
     /// As `first-pause`, after the peer asked for fewer requests. From `first-pause` to 10 min.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "10m"]))]
     pub throttled_first_pause: Duration,
     /// As `pause-max`, when throttled. From twice `throttled-first-pause` to 1 h. A `Retry-After`
     /// may ask for more.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "1h"]))]
     pub throttled_pause_max: Duration,
     /// The share of a pause that is drawn at random, 0.1 to 0.9: a pause of `x` lasts from
     /// `(1 - jitter) * x` to `x`. More spreads better, less keeps pauses longer.
+    #[schemars(range(min = 0.1, max = 0.9))]
     pub jitter: f64,
     /// Whether the first retry of an operation after a transient failure comes without a pause.
     /// Every later one, and every one after throttling or a timeout, has its pause.
     pub immediate_retry: bool,
     /// Most attempts at one operation, the first included, 1 to 20. 1 means no retry.
+    #[schemars(range(min = 1, max = 20))]
     pub attempts_max: u32,
     /// Longest one attempt may take before it is dropped, 10 ms to 10 min. With `first-pause` it
     /// stays below `total-deadline`, so that a first attempt that hangs leaves room for a second.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["10ms", "10m"]))]
     pub attempt_timeout: Duration,
     /// Longest one operation may take with all attempts and pauses, up to 1 h.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["20ms", "1h"]))]
     pub total_deadline: Duration,
     /// How many of all requests to the peer may be retries.
     pub budget: BudgetPolicy,
@@ -66,34 +76,43 @@ pub struct RetryPolicy {
 }
 
 /// How many of all requests to a peer may be retries: a bucket of tokens, one token a retry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(transform = partial::no_key_is_required)]
 pub struct BudgetPolicy {
     /// Tokens that each operation adds, 0 to 0.5: 0.1 lets one request in eleven be a retry.
+    #[schemars(range(min = 0.0, max = 0.5))]
     pub ratio: f64,
     /// Tokens that a minute adds, 1 to 60, so that a peer with little traffic can be retried.
+    #[schemars(range(min = 1, max = 60))]
     pub floor_per_minute: u32,
     /// Most tokens the bucket holds, and what it starts with, 1 to 1,000: the longest burst of
     /// retries after a calm time.
+    #[schemars(range(min = 1, max = 1_000))]
     pub burst_max: u32,
 }
 
 /// When a peer is left alone, and for how long.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(transform = partial::no_key_is_required)]
 pub struct BreakerPolicy {
     /// Opens when this many attempts failed within `window` and they are at least half of all
     /// attempts in it, 2 to 1,000.
+    #[schemars(range(min = 2, max = 1_000))]
     pub failures: u32,
     /// How far back attempts are counted, 1 s to 10 min, in steps of a tenth.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["1s", "10m"]))]
     pub window: Duration,
     /// How long it stays open at first, before jitter, 100 ms to 10 min; doubles with each probe
     /// that fails.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "10m"]))]
     pub open_first: Duration,
     /// It never stays open longer by itself. From twice `open-first` to 1 h.
     #[serde(with = "text")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "1h"]))]
     pub open_max: Duration,
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, HubConfig};
 
+pub(crate) use self::config::EmulateConfig;
 use crate::exit::Failure;
 use crate::output;
 

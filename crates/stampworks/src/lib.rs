@@ -5,6 +5,7 @@
 
 #[cfg(feature = "emulator")]
 mod bench;
+mod config_schema;
 mod consume;
 #[cfg(feature = "emulator")]
 mod demo;
@@ -61,6 +62,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Run kept events again under the rules of today.
     Replay(replay::ReplayArgs),
+    /// Print the JSON Schema of a configuration file, for editors.
+    ConfigSchema(config_schema::ConfigSchemaArgs),
     /// Serve an Event Hubs emulator on loopback for any client.
     #[cfg(feature = "emulator")]
     Emulate(emulate::EmulateArgs),
@@ -101,6 +104,7 @@ fn obey(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::ConfigSchema(args) => config_schema::run(args),
         #[cfg(feature = "emulator")]
         Command::Emulate(args) => emulate::run(args),
         #[cfg(feature = "emulator")]

@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process;
-use crate::test::cargo;
+use crate::test::{cargo, executable};
 
 /// What is built: the service without `demo`, `emulate`, `simulate` and `bench`.
 const SERVICE: [&str; 5] = [
@@ -111,15 +111,7 @@ fn build(root: &Path, profile: &str) -> Result<PathBuf> {
     if profile == "dist" {
         command.env("RUSTFLAGS", remapped(root)?);
     }
-    let told = process::output_beside_errors(&mut command)?;
-    let mut executables = told.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == PROGRAM).then_some(())?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    executables
-        .next_back()
-        .with_context(|| format!("cargo built no executable `{PROGRAM}`"))
+    executable(&process::output_beside_errors(&mut command)?, PROGRAM)
 }
 
 /// Flags that keep the folders of this machine out of the binary, so that another machine builds the same one.

@@ -18,6 +18,7 @@ mod faults;
 mod fuzz;
 mod image;
 mod interop;
+mod keys;
 mod layers;
 mod lint;
 mod logs;
@@ -56,8 +57,8 @@ cargo xtask COMMAND
   tools           only install the interop tools
   layers          compare the crates' imports with the table in ARCHITECTURE.md
   lint            rustfmt, clippy with warnings as errors, layers, generated documents, tidy
-  docs [--check]  write the generated documents (docs/metrics.md, docs/fault-matrix.md,
-                  dashboards/*.json), or only compare them
+  docs [--check]  write the generated documents (docs/metrics.md, docs/configuration-keys.md,
+                  docs/schemas/*.json, dashboards/*.json and others), or only compare them
   help            this text
 
 Exit codes: 0 ok, 1 a check or test failed or could not run, 2 usage; `test` passes on the

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that continuous integration runs as a test.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -88,6 +88,31 @@ pub(crate) fn cargo() -> Command {
         }
     }
     command
+}
+
+/// Builds a program of the workspace beside one of its tests, whichever: libraries then have the features that all
+/// tests together give them, and none is compiled again for it. The path of the executable.
+pub(crate) fn beside_tests(root: &Path, program: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args(["build", "--locked", "--workspace", "--test", "tools"])
+        .args(["--bin", program])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(root);
+    executable(&process::output_beside_errors(&mut command)?, program)
+}
+
+/// The executable of a program, from what cargo told in JSON.
+pub(crate) fn executable(told: &str, program: &str) -> Result<PathBuf> {
+    let mut executables = told.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let target = &message["target"];
+        (target["name"] == program && target["kind"][0] == "bin").then_some(())?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    executables
+        .next_back()
+        .with_context(|| format!("cargo built no executable `{program}`"))
 }
 
 fn is_of_this_package(variable: &str) -> bool {

@@ -38,6 +38,11 @@ struct PartialBreaker {
     open_max: Option<Text>,
 }
 
+/// What a schema of configurations says of a policy: the table is laid over its peer's defaults.
+pub(super) fn no_key_is_required(schema: &mut schemars::Schema) {
+    schema.remove("required");
+}
+
 pub(super) fn read_over<'de, D: Deserializer<'de>>(
     base: RetryPolicy,
     from: D,

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use stamp_mover::{Journal, JournalError, Request, Requests, What};
 
+pub(crate) use self::serve::ServeConfig;
+pub(crate) use self::services::Services;
 use crate::exit::Failure;
 use crate::output;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use stamp_consumer::ConfigError;
 use stamp_iothub::{DpsClient, IotHubClient, ServiceConfig, ServiceError};
 use stamp_lake::{Lake, StoreConfig};
@@ -23,20 +24,21 @@ pub(super) type OpenClients = Open<IotHubClient, DpsClient, TableSightings>;
 
 /// What `stampworks device` reads as `--services`: what opens DPS, the hubs and the tables. Holds no
 /// secret, only where each is found. Files are relative to it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Services {
+pub(crate) struct Services {
     /// The provisioning service, DPS.
     dps: ServiceConfig,
     /// What opens a stamp, by the stamp's id.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, StampServices>")]
     stamps: BTreeMap<StampId, StampServices>,
     /// Retry policies by peer; see docs/resilience.md.
     #[serde(default)]
     resilience: Resilience,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct StampServices {
     /// Its IoT Hub.
@@ -45,7 +47,7 @@ struct StampServices {
     store: Option<StoreConfig>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Resilience {
     /// For DPS and the IoT Hubs.
@@ -90,7 +92,7 @@ impl Services {
     }
 
     /// Checks everything that needs no secret and no network.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let service = |key: String, config: &ServiceConfig| {
             let checked = config.validate();
             checked

@@ -81,7 +81,7 @@ impl Finding {
 
 /// A configuration that cannot be used.
 pub(super) fn config(cause: &dyn Error) -> Finding {
-    let advice = "fix the key or the file that is named; docs/configuration.md has every key";
+    let advice = "fix the key or the file that is named; docs/configuration-keys.md has every key";
     Finding::problem(Kind::Config, "configuration", chain(cause), advice)
 }
 

@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stamp_consumer::ConfigError;
 use stamp_emulator::{
@@ -19,20 +20,22 @@ use stamp_emulator::{
 /// Hubs of one file.
 const HUBS_MAX: usize = 50;
 
-#[derive(Debug, Deserialize)]
+/// What `stampworks emulate --config FILE` reads: Event Hubs, IoT Hubs and a DPS that belong together.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct EmulateConfig {
-    /// Where Event Hubs listen.
+pub(crate) struct EmulateConfig {
+    /// Where Event Hubs listen, a loopback address. Default `127.0.0.1:5672`.
     #[serde(default = "event_hubs_address")]
     pub(super) listen: SocketAddr,
     /// Where the certificate of the authority goes that signs for IoT Hubs and DPS; relative to the
-    /// file.
+    /// file. Needed as soon as there is an IoT Hub or a DPS.
     pub(super) ca_file: Option<PathBuf>,
-    /// By name.
+    /// Event Hubs, by name, at most 50.
     pub(super) event_hubs: BTreeMap<String, EventHubSection>,
-    /// By a name that `linked-hubs` uses.
+    /// IoT Hubs, by a name that `linked-hubs` uses, at most 50.
     #[serde(default)]
     pub(super) iot_hubs: BTreeMap<String, IotHubSection>,
+    /// The provisioning service before them.
     pub(super) dps: Option<DpsSection>,
     /// For servers of somebody else that clients of this authority call, such as a webhook.
     #[serde(default)]
@@ -40,12 +43,14 @@ pub(super) struct EmulateConfig {
 }
 
 /// A certificate that the authority signs, and where it goes; relative to the file.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CertificateSection {
     /// Host names and addresses.
     pub(super) names: Vec<String>,
+    /// Where the certificate goes, as PEM.
     pub(super) certificate: PathBuf,
+    /// Where its private key goes.
     pub(super) key: PathBuf,
 }
 
@@ -53,11 +58,15 @@ fn event_hubs_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 5672))
 }
 
-#[derive(Debug, Deserialize)]
+/// One Event Hub.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct EventHubSection {
+    /// Partitions, 1 to 1,024. Default 4.
     #[serde(default = "four")]
+    #[schemars(range(min = 1, max = 1_024))]
     partitions: u32,
+    /// Consumer groups beside `$Default`.
     #[serde(default)]
     consumer_groups: Vec<String>,
 }
@@ -84,13 +93,17 @@ impl EventHubSection {
 
 /// Where an IoT Hub or a DPS listens. Published clients have fixed ports, so each one needs an
 /// address of its own.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ListenSection {
+    /// A loopback address that nothing else here has, such as `127.0.0.2`.
     address: Ipv4Addr,
+    /// The name that it is called by and that its certificate is for. The address when not given.
     host_name: Option<String>,
+    /// Port of the service API and of devices that speak HTTPS. Default 443.
     #[serde(default = "https")]
     https_port: u16,
+    /// Port of devices that speak MQTT. Default 8883.
     #[serde(default = "mqtts")]
     mqtts_port: u16,
 }
@@ -114,15 +127,19 @@ impl ListenSection {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// One IoT Hub.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct IotHubSection {
+    /// Where it listens.
     listen: ListenSection,
+    /// Tier. Default `S1`.
     #[serde(default)]
     tier: TierName,
+    /// Units of that tier. Default 1.
     #[serde(default = "one")]
     units: u32,
-    /// Whether quotas and throttles hold.
+    /// Whether quotas and throttles of the tier hold. Default `false`.
     #[serde(default)]
     enforced: bool,
     /// The Event Hub of the built-in endpoint, `events`.
@@ -130,10 +147,13 @@ pub(super) struct IotHubSection {
     /// Event Hubs of other endpoints, by the endpoint's name.
     #[serde(default)]
     endpoints: BTreeMap<String, String>,
+    /// Which messages go to which endpoint.
     #[serde(default)]
     routes: Vec<RouteSection>,
+    /// Whether a message that no route takes goes to `events`. Default `true`.
     #[serde(default = "yes")]
     fallback: bool,
+    /// Application properties that the hub adds to messages.
     #[serde(default)]
     enrichments: Vec<EnrichmentSection>,
 }
@@ -146,7 +166,7 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 enum TierName {
     #[default]
     S1,
@@ -154,12 +174,15 @@ enum TierName {
     S3,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RouteSection {
+    /// Which messages it is for.
     source: Source,
+    /// Condition in the query language of IoT Hub. Default `true`.
     #[serde(default = "all")]
     condition: String,
+    /// `events`, or one of `endpoints`.
     endpoint: String,
 }
 
@@ -168,7 +191,7 @@ fn all() -> String {
 }
 
 /// Named as IoT Hub names them.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 enum Source {
     DeviceMessages,
     TwinChangeEvents,
@@ -176,11 +199,14 @@ enum Source {
     DeviceConnectionStateEvents,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct EnrichmentSection {
+    /// Name of the property.
     key: String,
+    /// Its value: a text, or `$iothubname`, `$twin.tags.NAME`, `$twin.properties.NAME`.
     value: String,
+    /// Endpoints whose messages get it.
     endpoints: Vec<String>,
 }
 
@@ -243,20 +269,29 @@ impl IotHubSection {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The provisioning service.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct DpsSection {
+    /// Where it listens.
     listen: ListenSection,
+    /// The id scope that devices name.
     pub(super) id_scope: String,
-    /// Names of `iot-hubs`.
+    /// Names of `iot-hubs` that devices may be sent to.
     pub(super) linked_hubs: Vec<String>,
+    /// Which of its hubs a device gets whose enrolment does not say. Default `hashed`.
     #[serde(default)]
     allocation: AllocationName,
-    /// What devices are told to wait between polls.
+    /// What devices are told to wait between polls. Default 3 s.
     #[serde(default = "three_seconds", with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = []))]
     pub(super) retry_after: Duration,
+    /// How long an answer of a webhook is waited for. Default 5 s.
     #[serde(default = "five_seconds", with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = []))]
     pub(super) webhook_timeout: Duration,
+    /// How the key with the name of a device's present hub is spelled to a webhook. Default
+    /// `currentIotHubHostName`.
     #[serde(default)]
     webhook_spelling: SpellingName,
     /// Individual enrolments by registration id, in the words of the service API.
@@ -275,7 +310,7 @@ fn five_seconds() -> Duration {
     Duration::from_secs(5)
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum AllocationName {
     #[default]
@@ -285,7 +320,7 @@ enum AllocationName {
 }
 
 /// How the name of a device's present hub is spelled to a webhook.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 enum SpellingName {
     #[default]
     #[serde(rename = "currentIotHubHostName")]
@@ -317,7 +352,7 @@ impl DpsSection {
 
 impl EmulateConfig {
     /// What serde cannot see.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (name, hub) in &self.event_hubs {
             hub.hub(name)?;
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_consumer::ConfigError;
 use stamp_model::{DeviceId, StampId, TenantId};
@@ -61,7 +62,7 @@ impl UsageArgs {
 }
 
 /// What `--usage` of `stampworks fleet` and `device` reads: what is used of each stamp and where tenants are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct UsageFile {
     /// What is used of each stamp; nothing of one that is not there.
@@ -75,10 +76,11 @@ pub(crate) struct UsageFile {
     booked: Option<Booked>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct StampUsage {
     /// The stamp.
+    #[schemars(with = "String")]
     id: StampId,
     /// Device identities in its IoT Hub.
     devices: Option<u64>,
@@ -92,12 +94,14 @@ struct StampUsage {
     tenants: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Assignment {
     /// The tenant.
+    #[schemars(with = "String")]
     id: TenantId,
     /// The stamps it is on, at most one of each environment.
+    #[schemars(with = "Vec<String>")]
     stamps: Vec<StampId>,
 }
 

@@ -155,7 +155,7 @@ async fn a_configuration_that_cannot_be_read_is_the_only_finding() {
         &findings,
         "configuration",
         "log-filtre",
-        "docs/configuration.md",
+        "docs/configuration-keys.md",
     );
 }
 

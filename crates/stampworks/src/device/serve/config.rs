@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stamp_consumer::ConfigError;
 use stamp_http::{AccessConfig, Limits, TlsFiles};
@@ -20,12 +21,13 @@ use crate::fleet::usage::read_toml;
 /// certificate that is let in no more is a matter of minutes.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 
-/// One service of moves.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+/// What `stampworks device serve --config FILE` reads: one service of moves. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct ServeConfig {
-    /// Label `stamp` of its metrics.
+pub(crate) struct ServeConfig {
+    /// Label `stamp` of its metrics. Default `mover`.
     #[serde(default = "name")]
+    #[schemars(with = "String")]
     pub(super) name: StampId,
     /// The catalogue, a file or a folder. Read for each order and each start of a move.
     pub(super) fleet: PathBuf,
@@ -38,7 +40,8 @@ pub(super) struct ServeConfig {
     /// `usage` says counts before it. A path of SQLite is relative to the configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reservations: Option<ReservationsConfig>,
-    /// Folder of the moves. One process at a time has it.
+    /// Folder of the moves; made when it is not there. One process at a time has it, on a disk that
+    /// outlives the process.
     pub(super) state: PathBuf,
     /// Where orders are taken.
     pub(super) listen: SocketAddr,
@@ -48,10 +51,13 @@ pub(super) struct ServeConfig {
     /// Who may ask.
     #[serde(default)]
     pub(super) access: AccessConfig,
+    /// What callers may take of the server.
     #[serde(default)]
     pub(super) http: HttpConfig,
+    /// How many moves there may be, and what they take of the hubs together.
     #[serde(default)]
     pub(super) moves: MovesConfig,
+    /// Logs, metrics and health.
     #[serde(default)]
     pub(super) telemetry: Telemetry,
 }
@@ -61,17 +67,30 @@ fn name() -> StampId {
 }
 
 /// What callers may take of the server.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct HttpConfig {
+    /// Most connections, 1 to 10,000. Default 64.
+    #[schemars(range(min = 1, max = 10_000))]
     connections_max: usize,
+    /// Largest body of a request, 1 KiB to 256 MiB. Default 8 MiB: a device id with
+    /// its quotes has 40 bytes or so.
     #[serde(serialize_with = "print_size")]
+    #[schemars(with = "String", extend("x-size" = ["1KiB", "256MiB"]))]
     body_max: ByteSize,
+    /// Longest time for one request, 100 ms to 10 min. Default 1 min: an order may be a query of
+    /// a hub.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "10m"]))]
     request_max: Duration,
+    /// Longest silence of a connection, and longest time that a caller may take to receive an answer:
+    /// 100 ms to 10 min. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "10m"]))]
     idle_max: Duration,
+    /// How long a stop may take, up to 10 min. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["0s", "10m"]))]
     drain_max: Duration,
 }
 
@@ -92,13 +111,22 @@ fn print_size<S: serde::Serializer>(size: &ByteSize, serializer: S) -> Result<S:
 }
 
 /// How many moves there may be, and what they take of the hubs together.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct MovesConfig {
+    /// Most moves in all, ended ones included, 1 to 1,000. Default 100. Then orders are refused until one is deleted.
+    #[schemars(range(min = 1, max = 1_000))]
     kept_max: usize,
+    /// Most moves that have not ended, 1 to 64. Default 4. Then orders are refused until one has.
+    #[schemars(range(min = 1, max = 64))]
     at_once_max: usize,
+    /// How often a move that waits or failed looks again, 100 ms to 1 h. Default 1 min.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("x-duration" = ["100ms", "1h"]))]
     again_every: Duration,
+    /// Which share of the limits of DPS and of each hub all moves together take, above 0 and up to 1.
+    /// Default 0.8.
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
     pub(super) share_of_limits: f64,
 }
 
@@ -114,11 +142,14 @@ impl Default for MovesConfig {
 }
 
 /// Logs, metrics and health.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Telemetry {
+    /// Where `/livez`, `/readyz`, `/startupz` and `/metrics` are served. Default `127.0.0.1:9466`.
     pub(super) listen: SocketAddr,
+    /// `json` or `text`. Default `json`.
     pub(super) log_format: LogFormat,
+    /// Filter such as `info,stamp_mover=debug`. Default `info`.
     pub(super) log_filter: String,
 }
 
@@ -141,7 +172,7 @@ impl ServeConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         let http = &self.http;
         let counts = [
             ("http.connections-max", http.connections_max, 1, 10_000),

@@ -21,7 +21,7 @@ use stamp_telemetry::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::config::ServeConfig;
+pub(crate) use self::config::ServeConfig;
 use super::now_us;
 use super::services::Services;
 use crate::exit::Failure;

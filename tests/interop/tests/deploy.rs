@@ -14,9 +14,13 @@ use stamp_interop::{kustomize, read_terraform, validate_manifests};
 const BESIDE_MIB: u64 = 80;
 const AN_ENCODER_MIB: u64 = 56;
 const BUFFER_PER_ENCODER_MIB: u64 = 32;
-/// docs/configuration.md: `drain-max` where it is not given; `http.drain-max` of a provisioner.
+/// docs/configuration-keys.md: `drain-max` where it is not given; `http.drain-max` of a provisioner and of a mover.
 const DRAIN_S: u64 = 25;
 const PROVISIONER_DRAIN_S: u64 = 10;
+/// The same: `resilience.iot-hub.attempt-timeout`, the longest act of a mover that no stop cuts short.
+const ATTEMPT_S: u64 = 30;
+/// The same: `http.connections-max` and `http.body-max` of a mover.
+const ORDERS_MIB: u64 = 64 * 8;
 /// For what comes before and after the draining: the signal, the last answers, the end of the process.
 const GRACE_BESIDE_S: u64 = 5;
 
@@ -223,22 +227,112 @@ fn the_provisioner_is_valid_and_reads_the_example_fleet() {
         "the reserve is divided by them"
     );
 
-    let examples = deploy().join("examples");
-    let folder = deploy().join("kubernetes/provisioner");
-    for name in ["stamps.toml", "tenants.toml"] {
-        let example = fs::read_to_string(examples.join("fleet").join(name)).unwrap();
-        assert_eq!(
-            fs::read_to_string(folder.join(name)).unwrap(),
-            example,
-            "{name}"
-        );
-    }
-    let mut example: toml::Table = fs::read_to_string(examples.join("provision.toml"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    assert_example_fleet("provisioner");
+    let mut example = example("provision.toml");
     example.insert("fleet".into(), "/etc/stampworks/fleet".into());
     assert_eq!(config, example, "but for where the catalogue is");
+}
+
+fn example(name: &str) -> toml::Table {
+    let text = fs::read_to_string(deploy().join("examples").join(name)).unwrap();
+    text.parse().unwrap()
+}
+
+/// The catalogue in a folder of `deploy/kubernetes` is the example one.
+#[track_caller]
+fn assert_example_fleet(folder: &str) {
+    let folder = deploy().join("kubernetes").join(folder);
+    for name in ["stamps.toml", "tenants.toml"] {
+        let example = fs::read_to_string(deploy().join("examples/fleet").join(name)).unwrap();
+        let there = fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(there, example, "{name}");
+    }
+}
+
+#[test]
+fn the_service_of_moves_is_valid_one_at_a_time_and_keeps_its_journals() {
+    let objects = applied("mover");
+    let deployment = &one(&objects, "Deployment", "mover")["spec"];
+    assert_eq!(deployment["replicas"], 1, "the folder has one owner");
+    assert_eq!(
+        deployment["strategy"],
+        serde_json::json!({"type": "Recreate"}),
+        "never two, not even during an update"
+    );
+    let template = &deployment["template"];
+    let pod = &template["spec"];
+    assert_restricted(one(&objects, "Namespace", "mover"), pod);
+    assert_apart(&objects);
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(grace >= PROVISIONER_DRAIN_S.max(ATTEMPT_S) + GRACE_BESIDE_S);
+    let limit = mib(&pod["containers"][0]["resources"]["limits"]["memory"]);
+    assert!(limit >= 2 * ORDERS_MIB, "{limit} MiB");
+
+    // Everything in Azure is reached as the service account's own identity.
+    assert_eq!(
+        template["metadata"]["labels"]["azure.workload.identity/use"],
+        "true"
+    );
+    let account = &one(&objects, "ServiceAccount", "mover")["metadata"]["annotations"];
+    let client = account["azure.workload.identity/client-id"].as_str();
+    assert!(client.is_some_and(|id| !id.is_empty()));
+    let services = file(&objects, "services.toml");
+    let stamps = services["stamps"].as_table().unwrap();
+    let hubs = stamps.values().map(|stamp| &stamp["iot-hub"]);
+    for service in hubs.chain([&services["dps"]]) {
+        assert_eq!(service["workload-identity"].as_bool(), Some(true));
+    }
+
+    // The folder of the moves is on a volume that outlives the pod and that no second pod gets.
+    let config = file(&objects, "mover.toml");
+    let state = Path::new(config["state"].as_str().unwrap());
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts
+        .iter()
+        .find(|mount| state.starts_with(mount["mountPath"].as_str().unwrap()))
+        .unwrap();
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes
+        .iter()
+        .find(|volume| volume["name"] == mount["name"]);
+    let claim = volume.unwrap()["persistentVolumeClaim"]["claimName"].as_str();
+    let claim = one(&objects, "PersistentVolumeClaim", claim.unwrap());
+    assert_eq!(
+        claim["spec"]["accessModes"],
+        serde_json::json!(["ReadWriteOncePod"])
+    );
+
+    // Every file that the configuration names is below something that is mounted.
+    let named = ["fleet", "services"].map(|key| &config[key]);
+    let files = [
+        &config["tls"]["certificate"],
+        &config["tls"]["key"],
+        &config["tls"]["client-ca"],
+        &config["access"]["keys-file"],
+        &config["reservations"]["password-file"],
+    ];
+    for path in named.into_iter().chain(files) {
+        let path = Path::new(path.as_str().unwrap());
+        let is_mounted = |mount: &Value| path.starts_with(mount["mountPath"].as_str().unwrap());
+        assert!(mounts.iter().any(is_mounted), "{}", path.display());
+    }
+    for (port, key) in [
+        ("orders", &config["listen"]),
+        ("metrics", &config["telemetry"]["listen"]),
+    ] {
+        let ports = pod["containers"][0]["ports"].as_array().unwrap();
+        let port = ports.iter().find(|one| one["name"] == port).unwrap();
+        let listened = key.as_str().unwrap().rsplit(':').next().unwrap();
+        assert_eq!(port["containerPort"].to_string(), listened);
+    }
+
+    assert_example_fleet("mover");
+    assert_eq!(services, example("services.toml"));
+    let mut example = example("mover.toml");
+    example.insert("fleet".into(), "/etc/stampworks/fleet".into());
+    let services = "/etc/stampworks/services/services.toml";
+    example.insert("services".into(), services.into());
+    assert_eq!(config, example, "but for where the files are");
 }
 
 #[test]

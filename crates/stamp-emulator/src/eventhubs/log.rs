@@ -1,9 +1,11 @@
 //! One partition's events, in order, each stored as the encoded message that receivers get.
 //!
 //! Events lie one after the other in segments, so that appending allocates nothing most of the time
-//! and sending copies from consecutive memory. Never does I/O; the time is given.
+//! and sending copies from consecutive memory. A full segment never changes again and is shared with
+//! who sends it, so that nobody holds the log while it copies. Never does I/O; the time is given.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::config::Retention;
 use super::filter::{Bound, Position};
@@ -47,8 +49,9 @@ struct Entry {
     enqueued_ms: i64,
 }
 
-#[derive(Debug)]
-struct Segment {
+/// Consecutive events.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
     first: i64,
     base_offset: u64,
     bytes: Vec<u8>,
@@ -56,8 +59,22 @@ struct Segment {
 }
 
 impl Segment {
-    fn end(&self) -> i64 {
+    /// Sequence number after the last event.
+    pub(crate) fn end(&self) -> i64 {
         self.first + as_i64(self.entries.len())
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= SEGMENT_BYTES
+    }
+
+    /// Encoded events from `sequence` on, with their sequence numbers.
+    pub(crate) fn read(&self, sequence: i64) -> impl Iterator<Item = (i64, &[u8])> {
+        let skip = usize::try_from(sequence - self.first).unwrap_or(0);
+        (skip..self.entries.len()).filter_map(move |index| {
+            let range = self.range(index)?;
+            Some((self.first + as_i64(index), &self.bytes[range]))
+        })
     }
 
     fn range(&self, index: usize) -> Option<std::ops::Range<usize>> {
@@ -74,7 +91,7 @@ impl Segment {
 #[derive(Debug)]
 pub(crate) struct Log {
     retention: Retention,
-    segments: VecDeque<Segment>,
+    segments: VecDeque<Arc<Segment>>,
     /// Sequence number of the earliest event that is still there; `next` when none is.
     begin: i64,
     next: i64,
@@ -155,25 +172,22 @@ impl Log {
     }
 
     fn open_segment(&mut self) -> &mut Segment {
-        let full = self
-            .segments
-            .back()
-            .is_none_or(|s| s.bytes.len() >= SEGMENT_BYTES);
-        if full {
+        if self.segments.back().is_none_or(|s| s.is_full()) {
             let capacity = if self.segments.is_empty() {
                 0
             } else {
                 SEGMENT_BYTES + 4_096
             };
-            self.segments.push_back(Segment {
+            self.segments.push_back(Arc::new(Segment {
                 first: self.next,
                 base_offset: self.next_offset,
                 bytes: Vec::with_capacity(capacity),
                 entries: Vec::new(),
-            });
+            }));
         }
         let last = self.segments.len() - 1;
-        &mut self.segments[last]
+        // Only full segments are shared: this one is nobody else's, and nothing is copied.
+        Arc::make_mut(&mut self.segments[last])
     }
 
     /// Forgets what retention no longer covers.
@@ -269,19 +283,23 @@ impl Log {
         })
     }
 
+    /// The segment of the event `sequence`, if that is there and in a segment that is full.
+    pub(crate) fn sealed(&self, sequence: i64) -> Option<Arc<Segment>> {
+        let segment = self.segments.get(self.segment_of(sequence))?;
+        (segment.is_full() && segment.first <= sequence).then(|| Arc::clone(segment))
+    }
+
     /// Encoded events from `sequence` on (from the earliest, if that one is gone), with their
     /// sequence numbers.
     pub(crate) fn read(&self, sequence: i64) -> impl Iterator<Item = (i64, &[u8])> {
         let sequence = sequence.max(self.begin);
-        let at = self.segments.partition_point(|s| s.end() <= sequence);
-        let segments = self.segments.range(at.min(self.segments.len())..);
-        segments.flat_map(move |segment| {
-            let skip = usize::try_from(sequence - segment.first).unwrap_or(0);
-            (skip..segment.entries.len()).filter_map(move |index| {
-                let range = segment.range(index)?;
-                Some((segment.first + as_i64(index), &segment.bytes[range]))
-            })
-        })
+        let segments = self.segments.range(self.segment_of(sequence)..);
+        segments.flat_map(move |segment| segment.read(sequence))
+    }
+
+    /// Index of the segment that holds `sequence` or, when it is gone, the first later one.
+    fn segment_of(&self, sequence: i64) -> usize {
+        self.segments.partition_point(|s| s.end() <= sequence)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A receiver link: events of one partition, from a position on, as the client's credit allows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -72,16 +73,12 @@ impl Egress {
                 end: hub.faults.sent(self.partition, 0),
             };
         }
-        let Some(mut state) = hub.partition(self.partition) else {
-            return Turn::default();
-        };
         if gate.delay.is_zero() {
             self.release_at = None;
-        } else if self.is_delayed(&mut state, wire, now, gate.delay) {
+        } else if self.is_delayed(wire, now, gate.delay) {
             return Turn::default();
         }
-        let sent = self.send_events(&mut state, wire, gate.events_max);
-        drop(state);
+        let sent = self.send_events(wire, gate.events_max);
         self.begun = self.outbound.is_unfinished();
         let whole = sent - u64::from(self.begun);
         Turn {
@@ -96,25 +93,46 @@ impl Egress {
         self.hub.faults.sent(self.partition, events)
     }
 
-    /// Sends from the log; gives how many events were begun.
-    fn send_events(&mut self, state: &mut Partition, wire: &mut Wire<'_>, most: u64) -> u64 {
-        self.skip_expired(state);
+    /// Sends from the log; gives how many events were begun. The partition is not locked while a full
+    /// segment is copied: who publishes need not wait for who reads a backlog.
+    fn send_events(&mut self, wire: &mut Wire<'_>, most: u64) -> u64 {
+        let hub = Arc::clone(&self.hub);
         let mut sent = 0;
-        let mut events = state.log.read(self.next);
-        let exhausted = loop {
-            if sent >= most || wire.is_full() || !self.outbound.may_send(wire) {
-                break false;
-            }
-            let Some((sequence, payload)) = events.next() else {
-                break true;
+        while let Some(mut state) = hub.partition(self.partition) {
+            self.skip_expired(&state);
+            let Some(segment) = state.log.sealed(self.next) else {
+                sent += self.send_run(state.log.read(self.next), wire, most - sent);
+                if self.next >= state.log.next() {
+                    self.mark_idle(&mut state);
+                }
+                break;
             };
+            drop(state);
+            sent += self.send_run(segment.read(self.next), wire, most - sent);
+            if self.next < segment.end() {
+                break;
+            }
+        }
+        sent
+    }
+
+    /// Sends consecutive events, as many as are allowed; gives how many were begun.
+    fn send_run<'a>(
+        &mut self,
+        events: impl Iterator<Item = (i64, &'a [u8])>,
+        wire: &mut Wire<'_>,
+        most: u64,
+    ) -> u64 {
+        let mut sent = 0;
+        let mut events = events;
+        while sent < most
+            && !wire.is_full()
+            && self.outbound.may_send(wire)
+            && let Some((sequence, payload)) = events.next()
+        {
             self.outbound.send(wire, payload);
             self.next = sequence + 1;
             sent += 1;
-        };
-        drop(events);
-        if exhausted || self.next >= state.log.next() {
-            self.mark_idle(state);
         }
         sent
     }
@@ -136,16 +154,14 @@ impl Egress {
     }
 
     /// Whether the burst that is ready has to wait for its time. The wait begins when it could go.
-    fn is_delayed(
-        &mut self,
-        state: &mut Partition,
-        wire: &Wire<'_>,
-        now: Instant,
-        delay: std::time::Duration,
-    ) -> bool {
+    fn is_delayed(&mut self, wire: &Wire<'_>, now: Instant, delay: Duration) -> bool {
+        let hub = Arc::clone(&self.hub);
+        let Some(mut state) = hub.partition(self.partition) else {
+            return true;
+        };
         if self.next >= state.log.next() || !self.outbound.may_send(wire) {
             self.release_at = None;
-            self.mark_idle(state);
+            self.mark_idle(&mut state);
             return true;
         }
         let release_at = *self.release_at.get_or_insert(now + delay);

@@ -30,6 +30,23 @@ fn sequences(log: &Log, from: i64) -> Vec<i64> {
 }
 
 #[test]
+fn a_full_segment_is_read_as_it_was_while_the_log_goes_on_and_forgets_it() {
+    let mut log = filled(keep_all(), 1_000, 600);
+    let segment = log.sealed(3).unwrap();
+    assert!(log.sealed(999).is_none(), "it is still appended to");
+    assert!(log.sealed(1_000).is_none(), "nobody has it yet");
+    let held: Vec<i64> = segment.read(3).map(|(sequence, _)| sequence).collect();
+    assert_eq!(held, (3..segment.end()).collect::<Vec<_>>());
+    assert_eq!(sequences(&log, segment.end())[0], segment.end());
+    log.append(1_000_000, |out, _| out.push(1));
+    log.expire_before(1_000);
+    assert!(log.sealed(3).is_none(), "it is gone");
+    let still: Vec<i64> = segment.read(3).map(|(sequence, _)| sequence).collect();
+    assert_eq!(still, held);
+    assert_eq!(sequences(&log, 0), [1_000]);
+}
+
+#[test]
 fn retention_by_count_keeps_the_latest() {
     let log = filled(
         Retention {

@@ -54,7 +54,7 @@ pub use dps::{Allocation, DpsConfig, DpsEmulator, LinkedHub, WebhookCaller, Webh
 pub use eventhubs::{Bound, Offline, OfflineConnection, Position, parse_selector};
 pub use eventhubs::{
     Clock, Counters, EmulatorConfig, EmulatorError, EventHubsEmulator, Faults, Hub, HubConfig,
-    Limits, OutgoingEvent, Published, Refusal, Retention, serve, wall_clock,
+    Limits, OutgoingEvent, Published, Refusal, Retention, TlsListen, serve, wall_clock,
 };
 pub use faults::{Operation, ServiceFaults, ServiceRefusal};
 pub use iothub::{

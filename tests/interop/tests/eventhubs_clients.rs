@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, HubConfig, OutgoingEvent, Refusal};
-use stamp_interop::{Azurite, Language, run_script};
+use stamp_emulator::{
+    Authority, EmulatorConfig, EventHubsEmulator, Hub, HubConfig, OutgoingEvent, Refusal, TlsListen,
+};
+use stamp_interop::{Azurite, Language, run_script, run_script_with};
 use stamp_model::{HubStamp, MessageSource};
 use tokio::runtime::Runtime;
 
@@ -26,9 +29,14 @@ struct Namespace {
 
 impl Namespace {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<TlsListen>) -> Self {
         let runtime = Runtime::new().unwrap();
         let config = EmulatorConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls,
             hubs: vec![HubConfig {
                 partitions: 4,
                 ..HubConfig::default()
@@ -275,6 +283,41 @@ fn both_clients_start_at_a_position_and_below_retention_at_the_earliest() {
         text.contains("The supplied sequence number '5' is invalid"),
         "{text}"
     );
+    namespace.stop();
+}
+
+#[test]
+fn both_clients_read_over_tls_once_they_trust_the_authority() {
+    let authority = Arc::new(Authority::generate().unwrap());
+    let namespace = Namespace::start_with(Some(TlsListen {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        authority: Arc::clone(&authority),
+    }));
+    namespace.publish(0, 3);
+    let ca_file = tempfile::NamedTempFile::new().unwrap();
+    authority.write_pem(ca_file.path()).unwrap();
+    let ca_file = ca_file.path().to_str().unwrap();
+    let secured = namespace.emulator.tls_connection_string("telemetry");
+    let secured = secured.as_deref().unwrap();
+    for (language, script, variable, more) in [
+        (
+            Language::Python,
+            "python/eventhubs_receive.py",
+            "EVENT_HUBS_CA",
+            ["0", "3", "-1", "exclusive"].as_slice(),
+        ),
+        (
+            Language::Node,
+            "node/eventhubs_receive.cjs",
+            "NODE_EXTRA_CA_CERTS",
+            ["0", "3", "0"].as_slice(),
+        ),
+    ] {
+        let arguments = [&[secured], more].concat();
+        let variables = [(variable, ca_file)];
+        let read = run_script_with(language, script, &arguments, &variables, SCRIPT_MAX);
+        assert_eq!(read["events"].as_array().map(Vec::len), Some(3), "{read}");
+    }
     namespace.stop();
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::EmulatorError;
+use crate::tls::Authority;
 
 /// Microseconds since 1970. The emulator asks it for enqueued times, creation times and retention.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -27,6 +28,8 @@ pub struct EmulatorConfig {
     /// when their connection string says `UseDevelopmentEmulator=true`. Every token is accepted, so
     /// an address beyond this machine is refused.
     pub listen: SocketAddr,
+    /// Where to listen for clients that come with TLS, if anywhere.
+    pub tls: Option<TlsListen>,
     /// The namespace's hubs, at least one.
     pub hubs: Vec<HubConfig>,
     /// The time.
@@ -39,6 +42,7 @@ impl Default for EmulatorConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5672)),
+            tls: None,
             hubs: vec![HubConfig::default()],
             clock: wall_clock(),
             limits: Limits::default(),
@@ -50,10 +54,20 @@ impl std::fmt::Debug for EmulatorConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmulatorConfig")
             .field("listen", &self.listen)
+            .field("tls", &self.tls)
             .field("hubs", &self.hubs)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
+}
+
+/// A port on which a client begins with a TLS handshake, as on the service's 5671.
+#[derive(Debug, Clone)]
+pub struct TlsListen {
+    /// A loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Signs the certificate, which is for `localhost` and for the address. Clients have to trust it.
+    pub authority: Arc<Authority>,
 }
 
 /// One Event Hub.
@@ -154,8 +168,11 @@ impl EmulatorConfig {
     /// Checks every value.
     pub(crate) fn check(&self) -> Result<(), EmulatorError> {
         let bad = |text: String| Err(EmulatorError::Config(text));
-        if !self.listen.ip().is_loopback() {
-            return bad(format!("listen: {} is not a loopback address", self.listen));
+        let tls = self.tls.as_ref().map(|tls| ("tls.listen", tls.listen));
+        for (key, address) in [("listen", self.listen)].into_iter().chain(tls) {
+            if !address.ip().is_loopback() {
+                return bad(format!("{key}: {address} is not a loopback address"));
+            }
         }
         if self.hubs.is_empty() {
             return bad("hubs: at least one is needed".to_owned());

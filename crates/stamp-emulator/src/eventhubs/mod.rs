@@ -16,7 +16,7 @@ mod readers;
 mod server;
 mod signal;
 
-pub use config::{Clock, EmulatorConfig, HubConfig, Limits, Retention, wall_clock};
+pub use config::{Clock, EmulatorConfig, HubConfig, Limits, Retention, TlsListen, wall_clock};
 pub use counters::Counters;
 pub use error::EmulatorError;
 pub use faults::{Faults, Refusal};

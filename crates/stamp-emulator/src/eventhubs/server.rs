@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::config::{EmulatorConfig, Limits};
-use super::connection;
+use super::connection::{self, Transport};
 use super::counters::{CounterCells, Counters};
 use super::error::EmulatorError;
 use super::hub::{Hub, HubShared};
@@ -49,9 +52,10 @@ impl Namespace {
 #[derive(Debug)]
 pub struct EventHubsEmulator {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     namespace: Arc<Namespace>,
     stop: DropGuard,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl EventHubsEmulator {
@@ -66,18 +70,31 @@ impl EventHubsEmulator {
     )]
     pub async fn start(config: EmulatorConfig) -> Result<Self, EmulatorError> {
         config.check()?;
-        let bind = |source| EmulatorError::Bind {
-            address: config.listen,
-            source,
+        let (plain, address) = open(config.listen)?;
+        let secured = match &config.tls {
+            None => None,
+            Some(tls) => {
+                let names = ["localhost".to_owned(), tls.listen.ip().to_string()];
+                let acceptor = tls.authority.acceptor(&names)?;
+                let (listener, address) = open(tls.listen)?;
+                Some((listener, acceptor, address))
+            }
         };
-        let listener = listen(config.listen).map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
         let namespace = Arc::new(Namespace::new(&config));
         let stop = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&namespace), stop.clone()));
+        let serve = |listener, tls| {
+            tokio::spawn(accept(listener, tls, Arc::clone(&namespace), stop.clone()))
+        };
+        let mut accepting = vec![serve(plain, None)];
+        let mut tls_address = None;
+        if let Some((listener, acceptor, address)) = secured {
+            accepting.push(serve(listener, Some(acceptor)));
+            tls_address = Some(address);
+        }
         tracing::info!(%address, hubs = namespace.hubs.len(), "event hubs emulator listens");
         Ok(Self {
             address,
+            tls_address,
             namespace,
             stop: stop.drop_guard(),
             accepting,
@@ -88,6 +105,22 @@ impl EventHubsEmulator {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for clients that come with TLS, if it does.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// What a client that trusts the authority needs to reach a hub over TLS, if it can be reached so.
+    #[must_use]
+    pub fn tls_connection_string(&self, hub: &str) -> Option<String> {
+        let port = self.tls_address?.port();
+        Some(format!(
+            "Endpoint=sb://localhost:{port};SharedAccessKeyName=RootManageSharedAccessKey;\
+             SharedAccessKey=SAS_KEY_VALUE;EntityPath={hub}"
+        ))
     }
 
     /// What a client needs to reach a hub. The key is as good as any other.
@@ -119,8 +152,10 @@ impl EventHubsEmulator {
     /// seconds.
     pub async fn stop(self) {
         drop(self.stop);
-        // The accept task ends by itself; it cannot fail but by a panic, which it reported.
-        let _ = self.accepting.await;
+        for accepting in self.accepting {
+            // It ends by itself; it cannot fail but by a panic, which it reported.
+            let _ = accepting.await;
+        }
     }
 }
 
@@ -138,11 +173,36 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: TcpListener, namespace: Arc<Namespace>, stop: CancellationToken) {
+fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), EmulatorError> {
+    let bind = |source| EmulatorError::Bind { address, source };
+    let listener = listen(address).map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    Ok((listener, address))
+}
+
+/// Serves one port. The limit of connections is each port's own.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    namespace: Arc<Namespace>,
+    stop: CancellationToken,
+) {
     let max = namespace.limits.connections_max;
     net::accept(listener, "AMQP", max, stop.clone(), |stream| {
-        namespace.counters.connections_opened.add(1);
-        connection::run(stream, Arc::clone(&namespace), stop.clone())
+        let (tls, namespace, stop) = (tls.clone(), Arc::clone(&namespace), stop.clone());
+        async move {
+            let secured = tokio::select! {
+                () = stop.cancelled() => None,
+                secured = net::secured(stream, tls) => secured,
+            };
+            let transport = match secured {
+                Some(Either::Left(stream)) => Transport::from(stream),
+                Some(Either::Right(stream)) => Transport::from(stream),
+                None => return,
+            };
+            namespace.counters.connections_opened.add(1);
+            connection::run(transport, namespace, stop).await;
+        }
     })
     .await;
 }

@@ -7,6 +7,7 @@ mod link;
 mod links;
 mod request;
 mod session;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::engine::Engine;
+pub(super) use self::transport::Transport;
 use super::server::Namespace;
 use super::signal::Signal;
 use crate::amqp::frame;
@@ -33,7 +35,7 @@ const OUT_BYTES_MAX: usize = 1024 * 1024;
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 struct Driver {
-    stream: TcpStream,
+    stream: Transport,
     signal: Arc<Signal>,
     engine: Engine,
     input: BytesMut,
@@ -54,21 +56,12 @@ enum Next {
 }
 
 /// Serves one connection until either side ends it, it falls silent, or `stop` says so.
-pub(super) async fn run(stream: TcpStream, namespace: Arc<Namespace>, stop: CancellationToken) {
-    let signal = Arc::new(Signal::default());
-    let now = Instant::now();
-    let mut driver = Driver {
-        stream,
-        idle_timeout: namespace.limits.idle_timeout,
-        engine: Engine::new(namespace, Arc::clone(&signal)),
-        signal,
-        input: BytesMut::with_capacity(READ_BYTES),
-        written: 0,
-        heard_at: now,
-        spoke_at: now,
-        closing_at: None,
-    };
+pub(super) async fn run(stream: Transport, namespace: Arc<Namespace>, stop: CancellationToken) {
+    let mut driver = Driver::new(stream, namespace);
     let stopped = driver.serve(&stop).await;
+    if driver.signal.is_dropped() {
+        return;
+    }
     if stopped {
         driver.engine.close(&AmqpError::new(
             "amqp:connection:forced",
@@ -79,12 +72,26 @@ pub(super) async fn run(stream: TcpStream, namespace: Arc<Namespace>, stop: Canc
 }
 
 impl Driver {
+    fn new(stream: Transport, namespace: Arc<Namespace>) -> Self {
+        let signal = Arc::new(Signal::default());
+        let now = Instant::now();
+        Self {
+            stream,
+            idle_timeout: namespace.limits.idle_timeout,
+            engine: Engine::new(namespace, Arc::clone(&signal)),
+            signal,
+            input: BytesMut::with_capacity(READ_BYTES),
+            written: 0,
+            heard_at: now,
+            spoke_at: now,
+            closing_at: None,
+        }
+    }
+
     /// Runs until the connection is over; whether that was because of `stop`.
     async fn serve(&mut self, stop: &CancellationToken) -> bool {
         loop {
             if self.signal.is_dropped() {
-                self.engine.out().clear();
-                self.written = 0;
                 return false;
             }
             let frozen = self.engine.is_frozen();
@@ -101,7 +108,7 @@ impl Driver {
             tokio::select! {
                 () = stop.cancelled() => return true,
                 () = self.signal.woken() => {}
-                ready = timeout_at(deadline, ready(&self.stream, interest)) => {
+                ready = timeout_at(deadline, self.stream.ready(interest)) => {
                     if matches!(ready, Ok(Err(_))) {
                         return false;
                     }
@@ -116,7 +123,7 @@ impl Driver {
         let mut read = false;
         if self.pending() < OUT_BYTES_MAX {
             self.input.reserve(READ_BYTES);
-            match self.stream.try_read_buf(&mut self.input) {
+            match self.stream.try_read(&mut self.input) {
                 Ok(0) => return Next::Close,
                 Ok(_) => {
                     read = true;
@@ -144,7 +151,7 @@ impl Driver {
             return Next::Close;
         }
         if read && !answers {
-            acknowledge(&self.stream);
+            acknowledge(self.stream.socket());
         }
         if self.engine.is_closing() {
             self.closing_at.get_or_insert(now);
@@ -167,8 +174,9 @@ impl Driver {
         }
     }
 
+    /// Bytes that are still to be written; what TLS holds counts as one more.
     fn pending(&mut self) -> usize {
-        self.engine.out().len() - self.written
+        self.engine.out().len() - self.written + usize::from(self.stream.is_holding())
     }
 
     fn write(&mut self, now: Instant) -> std::io::Result<()> {
@@ -182,8 +190,10 @@ impl Driver {
                 Err(error) => return Err(error),
             }
         }
-        if self.pending() == 0 {
-            self.engine.out().clear();
+        // A slow client may never take everything: what it has taken must not pile up.
+        let written = self.written;
+        if self.pending() == 0 || written >= links::PUMP_BYTES {
+            self.engine.out().drain(..written);
             self.written = 0;
         }
         Ok(())
@@ -218,20 +228,24 @@ impl Driver {
 
     /// Gives the client a moment to take the last bytes.
     async fn flush(&mut self, until: Instant) {
-        while self.write(Instant::now()).is_ok() && self.pending() > 0 {
-            match timeout_at(until, self.stream.writable()).await {
-                Ok(Ok(())) => {}
-                _ => return,
-            }
+        if self.flush_once(until).await {
+            self.stream.finish();
+            self.flush_once(until).await;
         }
     }
-}
 
-/// Waits until the socket can do one of the things; forever when there is none.
-async fn ready(stream: &TcpStream, interest: Option<Interest>) -> std::io::Result<()> {
-    match interest {
-        Some(interest) => stream.ready(interest).await.map(|_| ()),
-        None => std::future::pending().await,
+    /// Whether everything was written in time.
+    async fn flush_once(&mut self, until: Instant) -> bool {
+        while self.write(Instant::now()).is_ok() {
+            if self.pending() == 0 {
+                return true;
+            }
+            match timeout_at(until, self.stream.socket().writable()).await {
+                Ok(Ok(())) => {}
+                _ => return false,
+            }
+        }
+        false
     }
 }
 

@@ -1,16 +1,22 @@
 //! The driver over real sockets: slow clients, silent clients, garbage, and the end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
+use super::super::{Driver, OUT_BYTES_MAX, links};
+use super::client::World;
+use crate::Authority;
 use crate::amqp::frame::{self, AMQP_HEADER, FrameKind};
 use crate::amqp::performative::{self, Flow, Performative};
 use crate::amqp::{code, encode as put};
-use crate::eventhubs::config::{EmulatorConfig, HubConfig, Limits};
+use crate::eventhubs::config::{EmulatorConfig, HubConfig, Limits, TlsListen};
 use crate::eventhubs::error::EmulatorError;
 use crate::eventhubs::message::OutgoingEvent;
 use crate::eventhubs::server::EventHubsEmulator;
@@ -27,14 +33,20 @@ async fn start(limits: Limits) -> EventHubsEmulator {
     EventHubsEmulator::start(config).await.unwrap()
 }
 
+type Socket = Either<TlsStream<TcpStream>, TcpStream>;
+
 struct Peer {
-    socket: TcpStream,
+    socket: Socket,
     input: BytesMut,
 }
 
 impl Peer {
     async fn connect(emulator: &EventHubsEmulator) -> Self {
         let socket = TcpStream::connect(emulator.address()).await.unwrap();
+        Self::over(Either::Right(socket))
+    }
+
+    fn over(socket: Socket) -> Self {
         Self {
             socket,
             input: BytesMut::new(),
@@ -44,6 +56,11 @@ impl Peer {
     /// Header and `open`, with the idle time-out this client has.
     async fn open(emulator: &EventHubsEmulator, idle_ms: Option<u32>) -> Self {
         let mut peer = Self::connect(emulator).await;
+        peer.say_open(idle_ms).await;
+        peer
+    }
+
+    async fn say_open(&mut self, idle_ms: Option<u32>) {
         let mut bytes = AMQP_HEADER.to_vec();
         frame::put(&mut bytes, FrameKind::Amqp, 0, |out| {
             put::descriptor(out, code::OPEN);
@@ -55,12 +72,11 @@ impl Peer {
                 put::or_null(out, idle_ms, put::uint);
             });
         });
-        peer.socket.write_all(&bytes).await.unwrap();
+        self.socket.write_all(&bytes).await.unwrap();
         let mut header = [0; 8];
-        peer.socket.read_exact(&mut header).await.unwrap();
+        self.socket.read_exact(&mut header).await.unwrap();
         assert_eq!(header, AMQP_HEADER);
-        assert!(matches!(peer.next().await, Some(Performative::Open(_))));
-        peer
+        assert!(matches!(self.next().await, Some(Performative::Open(_))));
     }
 
     /// The next frame; `None` at the end. A heartbeat is an `end`, which nothing else here is.
@@ -150,6 +166,125 @@ async fn a_receiver_that_reads_slowly_is_never_forgotten() {
         };
         assert_eq!(transfer.delivery_id, Some(n));
     }
+    emulator.stop().await;
+}
+
+/// Takes a little at a time and never all, so that the buffer is never empty.
+#[tokio::test]
+async fn what_waits_for_a_slow_client_does_not_grow() {
+    let world = World::new(HubConfig::default());
+    world.publish(0, 200_000, 1_000);
+    let listener = TcpListener::bind(LISTEN).await.unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let mut driver = Driver::new(accepted.into(), Arc::clone(&world.namespace));
+    let mut peer = Peer::over(Either::Right(socket));
+    {
+        let mut attaching = std::pin::pin!(async {
+            peer.say_open(None).await;
+            peer.receive().await;
+        });
+        while waits(attaching.as_mut()).await {
+            driver.turn();
+        }
+    }
+    let Either::Right(socket) = &peer.socket else {
+        unreachable!("it has no TLS")
+    };
+    let mut chunk = vec![0; 100_000];
+    let mut taken = 0;
+    while taken < 100_000_000 {
+        driver.turn();
+        let waiting = driver.engine.out().len();
+        let bound = OUT_BYTES_MAX + 2 * links::PUMP_BYTES;
+        assert!(waiting <= bound, "{waiting} bytes after {taken}");
+        tokio::task::yield_now().await;
+        taken += socket.try_read(&mut chunk).unwrap_or(0);
+    }
+}
+
+/// Polls once, and lets the runtime look at its sockets; whether it still waits.
+async fn waits(future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let waits = future.poll(&mut context).is_pending();
+    tokio::task::yield_now().await;
+    waits
+}
+
+/// With and without TLS the same frames come, also where the socket is full, and the end is told.
+#[tokio::test]
+async fn a_client_with_tls_gets_what_one_without_gets_and_hears_the_end() {
+    let authority = Arc::new(Authority::generate().unwrap());
+    let config = EmulatorConfig {
+        listen: SocketAddr::from(LISTEN),
+        tls: Some(TlsListen {
+            listen: SocketAddr::from(LISTEN),
+            authority: Arc::clone(&authority),
+        }),
+        ..EmulatorConfig::default()
+    };
+    let emulator = EventHubsEmulator::start(config).await.unwrap();
+    publish(&emulator, 10_000, 1_000);
+    publish(&emulator, 1, 700_000);
+    let plain = Peer::open(&emulator, None).await;
+    let socket = TcpStream::connect(emulator.tls_address().unwrap())
+        .await
+        .unwrap();
+    let name = "localhost".try_into().unwrap();
+    let secured = authority
+        .connector()
+        .unwrap()
+        .connect(name, socket)
+        .await
+        .unwrap();
+    let mut secured = Peer::over(Either::Left(secured));
+    secured.say_open(None).await;
+    let mut payloads = Vec::new();
+    for mut peer in [plain, secured] {
+        peer.receive().await;
+        let (mut whole, mut payload) = (0, Vec::new());
+        while whole < 10_001 {
+            let Some(Performative::Transfer(transfer)) = peer.next().await else {
+                panic!("after {whole}")
+            };
+            payload.extend_from_slice(&transfer.payload);
+            whole += usize::from(!transfer.more);
+        }
+        payloads.push((payload, peer));
+    }
+    assert!(payloads[0].0 == payloads[1].0);
+    let stopped = tokio::spawn(emulator.stop());
+    for (_, mut peer) in payloads {
+        assert_eq!(peer.next().await, Some(Performative::Close));
+        // Under TLS a cut connection is an error: this one was ended.
+        assert_eq!(peer.socket.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+    stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_without_tls_is_not_served_on_the_port_with_it() {
+    let config = EmulatorConfig {
+        listen: SocketAddr::from(LISTEN),
+        tls: Some(TlsListen {
+            listen: SocketAddr::from(LISTEN),
+            authority: Arc::new(Authority::generate().unwrap()),
+        }),
+        ..EmulatorConfig::default()
+    };
+    let emulator = EventHubsEmulator::start(config).await.unwrap();
+    let socket = TcpStream::connect(emulator.tls_address().unwrap())
+        .await
+        .unwrap();
+    let mut peer = Peer::over(Either::Right(socket));
+    peer.socket.write_all(&AMQP_HEADER).await.unwrap();
+    let mut heard = Vec::new();
+    // An alert of TLS, or nothing; and no word of AMQP.
+    let _ = peer.socket.read_to_end(&mut heard).await;
+    assert!(!heard.windows(4).any(|bytes| bytes == b"AMQP"), "{heard:?}");
+    assert_eq!(emulator.counters().connections_opened, 0);
     emulator.stop().await;
 }
 
@@ -292,6 +427,16 @@ async fn a_bad_configuration_names_its_value() {
                 ..EmulatorConfig::default()
             },
             "listen",
+        ),
+        (
+            EmulatorConfig {
+                tls: Some(TlsListen {
+                    listen: everywhere,
+                    authority: Arc::new(Authority::generate().unwrap()),
+                }),
+                ..EmulatorConfig::default()
+            },
+            "tls.listen",
         ),
     ] {
         let error = EventHubsEmulator::start(config).await.unwrap_err();

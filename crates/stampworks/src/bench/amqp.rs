@@ -2,14 +2,12 @@
 //!
 //! The emulator runs in a process of its own, so the CPU time counted is the consumer's alone.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use stamp_consumer::{Consumer, ConsumerConfig, Parts, plan_tenants};
-use stamp_eventhubs::{AmqpConfig, AmqpHub, EventHub, PartitionSource, StartPosition};
+use stamp_eventhubs::{AmqpHub, EventHub, PartitionSource, StartPosition};
 use stamp_lake::Lake;
 use stamp_model::{BatchLimits, PartitionId};
 use stamp_resilience::NoObserver;
@@ -17,113 +15,39 @@ use stamp_telemetry::{Metrics, Registry, Traces};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Measured;
+use super::egress::partitions;
+use super::emulator::{Emulator, Fill};
 use super::input::SCHEMA;
+use super::results::Measured;
 use super::usage::{Scope, Stopwatch};
 use crate::exit::Failure;
 
-const HUB: &str = "bench";
+/// Names without TLS and with it.
+const RECEIVE: [&str; 2] = ["receive over AMQP", "receive over AMQP with TLS"];
+const WHOLE: [&str; 2] = [
+    "AMQP to committed tables",
+    "AMQP with TLS to committed tables",
+];
 
-/// What the emulator's hub is filled with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fill {
-    pub(super) events: u64,
-    pub(super) partitions: u32,
-    /// How often each device sends.
-    pub(super) interval: Duration,
-}
-
-/// A filled emulator in another process, ended with this guard.
-struct Emulator {
-    child: Child,
-    endpoint: String,
-}
-
-impl Emulator {
-    fn start(fill: Fill) -> Result<Self, Failure> {
-        let failed =
-            |cause: std::io::Error| Failure::failed("cannot start the emulator's process", cause);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(program)
-            .args([
-                "emulate",
-                "--listen",
-                "127.0.0.1:0",
-                "--hub",
-                &format!("{HUB}:{}", fill.partitions),
-            ])
-            .args(["--fill", &fill.events.to_string()])
-            .args([
-                "--fill-interval",
-                &humantime::format_duration(fill.interval).to_string(),
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        let stdout = child.stdout.take();
-        let mut emulator = Self {
-            child,
-            endpoint: String::new(),
-        };
-        let mut line = String::new();
-        if let Some(stdout) = stdout {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(failed)?;
-        }
-        let host = line
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix("Endpoint=sb://"));
-        let host = host
-            .ok_or_else(|| Failure::because("the emulator's process ended before it was ready"))?;
-        emulator.endpoint = format!(
-            "amqp://{}",
-            host.trim_end_matches('/').replace("localhost", "127.0.0.1")
-        );
-        Ok(emulator)
-    }
-
-    fn hub(&self) -> Result<AmqpHub, Failure> {
-        let config = AmqpConfig {
-            endpoint: Some(self.endpoint.clone()),
-            hub: Some(HUB.into()),
-            ..AmqpConfig::default()
-        };
-        AmqpHub::new(&config).map_err(|cause| Failure::failed("cannot use the emulator", cause))
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        // Already ended is as good as ended now.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn name([plain, secured]: [&str; 2], fill: Fill) -> String {
+    let what = if fill.tls { secured } else { plain };
+    format!("{what}, {}", partitions(fill.partitions))
 }
 
 pub(super) async fn receive(fill: Fill) -> Result<Measured, Failure> {
-    let Fill {
-        events, partitions, ..
-    } = fill;
     let emulator = Emulator::start(fill)?;
-    let hub = emulator.hub()?;
+    let (hub, before_s) = (emulator.hub()?, emulator.cpu_s());
     let watch = Stopwatch::start(Scope::Process);
     let mut readers = JoinSet::new();
-    for number in 0..partitions {
-        let share = events / u64::from(partitions)
-            + u64::from(u64::from(number) < events % u64::from(partitions));
-        readers.spawn(receive_partition(hub.clone(), number, share));
+    for number in 0..fill.partitions {
+        readers.spawn(receive_partition(hub.clone(), number, fill.share(number)));
     }
     while let Some(ended) = readers.join_next().await {
         ended.map_err(|cause| Failure::failed("a reader panicked", cause))??;
     }
-    let (wall_s, cpu_s) = watch.seconds();
     Ok(Measured {
-        name: format!("receive over AMQP, {partitions} partition(s)"),
-        events,
-        wall_s,
-        cpu_s,
+        emulator_cpu_s: Some(emulator.cpu_s() - before_s),
+        ..Measured::new(name(RECEIVE, fill), fill.events, watch.seconds())
     })
 }
 
@@ -167,7 +91,6 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
     let text = format!(
         r#"
         stamp = "bench"
-        hub = {{ endpoint = "{}", hub = "{HUB}" }}
         store = {{ url = "file://{}" }}
         consumer = {{ buffer-max = "{buffer_max}", flush-age = "10s", batch-wait-max = "100ms" }}
         resilience = {{ start-spread = "1ms" }}
@@ -175,9 +98,11 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
         id = "bench"
         schema = "bench.toml"
         devices = ["device-*"]
+        [hub]
+        {}
         "#,
-        emulator.endpoint,
         folder.path().display(),
+        emulator.hub_toml(),
     );
     let config = ConsumerConfig::parse(&text, &folder.path().join("stamp.toml"))?;
     config.check()?;
@@ -198,6 +123,7 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
         clock: stamp_consumer::wall_clock(),
     };
     let stop = CancellationToken::new();
+    let before_s = emulator.cpu_s();
     let watch = Stopwatch::start(Scope::Process);
     let consumer = Consumer::open(&config, parts, &stop).await?;
     let progress = consumer.progress();
@@ -219,7 +145,7 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
     running
         .await
         .map_err(|cause| Failure::failed("the consumer panicked", cause))??;
-    let (wall_s, cpu_s) = watch.seconds();
+    let (times, emulator_cpu_s) = (watch.seconds(), emulator.cpu_s() - before_s);
     let settled: i64 = progress
         .snapshot()
         .values()
@@ -231,9 +157,7 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
         )));
     }
     Ok(Measured {
-        name: format!("AMQP to committed tables, {partitions} partition(s)"),
-        events,
-        wall_s,
-        cpu_s,
+        emulator_cpu_s: Some(emulator_cpu_s),
+        ..Measured::new(name(WHOLE, fill), events, times)
     })
 }

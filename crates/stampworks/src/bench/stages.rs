@@ -3,19 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use stamp_lake::{EncodeOptions, EncodedFile, LakeError, encode_readings, encode_rollups};
 use stamp_model::{Event, PartitionId, Readings};
 use stamp_rollup::{Windows, mark_late, partials, sorted_rows};
 use stamp_schema::{Decoder, Schema};
 
-use super::input::{Input, SCHEMA};
+use super::input::{Input, SCHEMA, Source};
+use super::results::{FLOOR, Measured, PartResults, Sizes};
 use super::usage::{Scope, Stopwatch};
-use super::{Measured, Results};
 use crate::exit::Failure;
 
+/// The sum of all stages.
+pub(super) const SUM: &str = "in memory, one thread";
+
 /// Rows of a flush: the consumer's default.
-const FLUSH_ROWS: u64 = 200_000;
+pub(super) const FLUSH_ROWS: u64 = 200_000;
+/// As a stamp has them when nothing else is said.
+pub(super) const WINDOWS: Windows = Windows {
+    window_s: 60,
+    lateness: Duration::from_secs(300),
+};
 
 #[derive(Default)]
 struct Spent {
@@ -34,23 +41,28 @@ impl Spent {
     }
 }
 
-pub(super) fn measure(
-    events: u64,
-    interval: Duration,
-    results: &mut Results,
-) -> Result<(), Failure> {
+/// The floor alone, for runs that measure no stages.
+pub(super) fn measure_floor(source: Source) -> PartResults {
+    let mut input = Input::new(source);
+    let batch: Vec<Event> = (0..FLUSH_ROWS).map(|_| input.event()).collect();
+    let mut floor = Spent::default();
+    floor.add(|| copy_and_check(&batch));
+    let times = (floor.wall_s, floor.cpu_s);
+    PartResults {
+        measured: vec![Measured::new(FLOOR, FLUSH_ROWS, times)],
+        sizes: None,
+    }
+}
+
+pub(super) fn measure(events: u64, source: Source) -> Result<PartResults, Failure> {
     let refused = |cause: LakeError| Failure::failed("encoding failed", cause);
     let schema = Arc::new(
         Schema::parse(SCHEMA).map_err(|cause| Failure::failed("the bench's schema", cause))?,
     );
     let shape = schema.shape().clone();
-    let windows = Windows {
-        window_s: 60,
-        lateness: Duration::from_secs(300),
-    };
     let partition = PartitionId::new(0).unwrap_or_else(|| unreachable!("partition 0 is in range"));
     let mut decoder = Decoder::new(schema);
-    let mut input = Input::new(Timestamp::now(), interval);
+    let mut input = Input::new(source);
     let [
         mut floor,
         mut decode,
@@ -81,9 +93,9 @@ pub(super) fn measure(
                 let _ = std::hint::black_box(decoder.decode(event, &mut readings));
             }
         });
-        late.add(|| mark_late(&mut readings, 0, &windows));
+        late.add(|| mark_late(&mut readings, 0, &WINDOWS));
         let order = sort.add(|| sorted_rows(&readings, stamp_model::START));
-        let partials = rollup.add(|| partials(&readings, &shape, &order, &windows));
+        let partials = rollup.add(|| partials(&readings, &shape, &order, &WINDOWS));
         rollup_rows += partials.len();
         let options = EncodeOptions::default();
         let files = encode
@@ -109,28 +121,22 @@ pub(super) fn measure(
             wall_s: sum.wall_s + spent.wall_s,
             cpu_s: sum.cpu_s + spent.cpu_s,
         });
-    for (name, spent) in [
-        ("copy and UTF-8 check (the floor)", &floor),
-        ("in memory, one thread", &sum),
-    ]
-    .into_iter()
-    .chain(stages)
-    {
-        let Spent { wall_s, cpu_s } = *spent;
-        results.measured.push(Measured {
-            name: name.to_owned(),
-            events,
-            wall_s,
-            cpu_s,
-        });
+    let mut measured = Vec::new();
+    for (name, spent) in [(FLOOR, &floor), (SUM, &sum)].into_iter().chain(stages) {
+        let times = (spent.wall_s, spent.cpu_s);
+        measured.push(Measured::new(name, events, times));
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
     let per_event = |bytes: usize| bytes as f64 / events as f64;
-    results.body_bytes_per_event = per_event(bodies);
-    results.readings_bytes_per_event = per_event(readings_bytes);
-    results.rollup_bytes_per_event = per_event(rollup_bytes);
-    results.rollup_rows_per_event = per_event(rollup_rows);
-    Ok(())
+    Ok(PartResults {
+        measured,
+        sizes: Some(Sizes {
+            body_bytes_per_event: per_event(bodies),
+            readings_bytes_per_event: per_event(readings_bytes),
+            rollup_bytes_per_event: per_event(rollup_bytes),
+            rollup_rows_per_event: per_event(rollup_rows),
+        }),
+    })
 }
 
 fn total(files: &[EncodedFile]) -> usize {

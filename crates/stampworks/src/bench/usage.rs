@@ -56,3 +56,17 @@ pub(crate) fn peak_memory_bytes() -> u64 {
     let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
+
+/// CPU seconds of another process so far; 0 where the system does not tell.
+pub(crate) fn cpu_s_of(process: u32) -> f64 {
+    /// Of a second: the kernel's unit towards programs, whatever its own is.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The program's name is in brackets and may hold anything; `utime` and `stime` are the 12th and 13th after it.
+    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stamp_consumer::ConfigError;
 use stamp_emulator::{
     Authority, DpsConfig, DpsEmulator, EmulatorConfig, EmulatorError, EventHubsEmulator, HubConfig,
-    IotHubConfig, IotHubEmulator, LinkedHub,
+    IotHubConfig, IotHubEmulator, LinkedHub, TlsListen,
 };
 
 use super::config::{DpsSection, EmulateConfig};
@@ -57,6 +57,10 @@ impl Cloud {
         let hubs: Result<Vec<HubConfig>, _> = hubs.map(|(name, hub)| hub.hub(name)).collect();
         let events = EventHubsEmulator::start(EmulatorConfig {
             listen: config.listen,
+            tls: config.tls_listen.map(|listen| TlsListen {
+                listen,
+                authority: Arc::clone(&authority),
+            }),
             hubs: hubs?,
             ..EmulatorConfig::default()
         });
@@ -114,6 +118,9 @@ impl Cloud {
                 "event-hub\t{name}\t{}",
                 self.events.connection_string(name)
             ));
+            if let Some(secured) = self.events.tls_connection_string(name) {
+                output::line(&format!("event-hub-tls\t{name}\t{secured}"));
+            }
         }
         for (name, hub) in &self.hubs {
             let connection_string = hub.hub().connection_string();

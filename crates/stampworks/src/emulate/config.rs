@@ -27,8 +27,10 @@ pub(crate) struct EmulateConfig {
     /// Where Event Hubs listen, a loopback address. Default `127.0.0.1:5672`.
     #[serde(default = "event_hubs_address")]
     pub(super) listen: SocketAddr,
-    /// Where the certificate of the authority goes that signs for IoT Hubs and DPS; relative to the
-    /// file. Needed as soon as there is an IoT Hub or a DPS.
+    /// Where they listen as well for clients that begin with TLS, as on the service's port 5671.
+    pub(super) tls_listen: Option<SocketAddr>,
+    /// Where the certificate of the authority goes that signs for IoT Hubs, DPS and `tls-listen`; relative
+    /// to the file. Needed as soon as there is one of them.
     pub(super) ca_file: Option<PathBuf>,
     /// Event Hubs, by name, at most 50.
     pub(super) event_hubs: BTreeMap<String, EventHubSection>,
@@ -360,9 +362,9 @@ impl EmulateConfig {
             let why = format!("at most {HUBS_MAX} hubs of a kind");
             return Err(ConfigError::value("event-hubs, iot-hubs", why));
         }
-        let has_tls = !self.iot_hubs.is_empty() || self.dps.is_some();
+        let has_tls = !self.iot_hubs.is_empty() || self.dps.is_some() || self.tls_listen.is_some();
         if has_tls && self.ca_file.is_none() {
-            let why = "is needed: clients of IoT Hub and DPS trust the certificate in it";
+            let why = "is needed: clients that come with TLS trust the certificate in it";
             return Err(ConfigError::value("ca-file", why));
         }
         let linked = self.dps.iter().flat_map(|dps| &dps.linked_hubs);

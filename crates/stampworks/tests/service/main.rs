@@ -22,6 +22,7 @@ mod moves;
 mod network;
 mod outage;
 mod ownership;
+mod peers;
 mod process;
 mod provision;
 mod provisioning;

@@ -227,13 +227,13 @@ impl Lane {
         &mut self,
         account: &MemoryAccount,
         before: &Position,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         rows: impl FnOnce() -> Rows,
     ) -> &mut Active {
         self.active.get_or_insert_with(|| Active {
             before: before.clone(),
             last: before.sequence,
-            since: now,
+            since: now(),
             rows: rows(),
             messages: Vec::new(),
             charge: Charge::none(account),
@@ -346,7 +346,7 @@ mod tests {
 
     fn add(lane: &mut Lane, account: &MemoryAccount, sequence: i64) {
         let partition = PartitionId::new(0).unwrap();
-        let active = lane.open(account, &at(sequence - 1), Instant::now(), || {
+        let active = lane.open(account, &at(sequence - 1), Instant::now, || {
             Rows::new(None, partition)
         });
         active.rows.gaps.push(GapRow {

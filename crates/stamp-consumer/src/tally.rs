@@ -1,6 +1,6 @@
 //! Counts of one round of taking events, published to the metrics once instead of per event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stamp_model::{Invariant, MessageSource, PartitionId, QuarantineReason, TenantId};
 use stamp_schema::RejectionCode;
@@ -10,11 +10,13 @@ use crate::directory::TenantIndex;
 use crate::quota::Excess;
 use crate::worker::LaneId;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct TenantTally {
     events: u64,
     late: u64,
     suspect: u64,
+    /// Among [`Tally::touched`].
+    touched: bool,
 }
 
 /// What became of the events of one round.
@@ -30,21 +32,42 @@ pub(crate) struct Tally {
     pub(crate) held: u64,
     /// Put aside before, and now become something.
     pub(crate) released: u64,
-    tenants: BTreeMap<TenantIndex, TenantTally>,
+    /// By tenant: every event comes by here, and with many tenants a search would cost more than
+    /// all other counting.
+    tenants: Vec<TenantTally>,
+    /// Tenants that have readings.
+    read: Vec<TenantIndex>,
     rejected: BTreeMap<(TenantIndex, RejectionCode), u64>,
     quarantined: BTreeMap<(Option<TenantIndex>, QuarantineReason), u64>,
     over_quota: BTreeMap<(TenantIndex, Excess), u64>,
     notifications: Vec<MessageSource>,
-    touched: BTreeSet<LaneId>,
+    touched: Vec<TenantIndex>,
+    stamp_touched: bool,
 }
 
 impl Tally {
     pub(crate) fn reading(&mut self, tenant: TenantIndex, late: usize, suspect: usize) {
-        self.touched.insert(LaneId::Tenant(tenant));
-        let tally = self.tenants.entry(tenant).or_default();
+        let tally = self.tenant(tenant);
+        let is_first = tally.events == 0;
         tally.events += 1;
         tally.late += late as u64;
         tally.suspect += suspect as u64;
+        if is_first {
+            self.read.push(tenant);
+        }
+    }
+
+    /// The counts of a tenant whose lane got a row.
+    fn tenant(&mut self, tenant: TenantIndex) -> &mut TenantTally {
+        if self.tenants.len() <= tenant {
+            self.tenants.resize(tenant + 1, TenantTally::default());
+        }
+        let tally = &mut self.tenants[tenant];
+        if !tally.touched {
+            tally.touched = true;
+            self.touched.push(tenant);
+        }
+        tally
     }
 
     pub(crate) fn rejected(
@@ -53,7 +76,7 @@ impl Tally {
         code: RejectionCode,
         source: &MessageSource,
     ) {
-        self.touched.insert(LaneId::Tenant(tenant));
+        self.tenant(tenant);
         *self.rejected.entry((tenant, code)).or_default() += 1;
         if !source.is_telemetry() {
             self.notifications.push(source.clone());
@@ -61,7 +84,7 @@ impl Tally {
     }
 
     pub(crate) fn quarantined(&mut self, tenant: Option<TenantIndex>, reason: QuarantineReason) {
-        self.touched.insert(LaneId::Stamp);
+        self.touch_stamp();
         *self.quarantined.entry((tenant, reason)).or_default() += 1;
     }
 
@@ -70,18 +93,24 @@ impl Tally {
         *self.over_quota.entry((tenant, excess)).or_default() += 1;
     }
 
-    pub(crate) fn touch(&mut self, lane: LaneId) {
-        self.touched.insert(lane);
+    /// The stamp's own lane got a row.
+    pub(crate) fn touch_stamp(&mut self) {
+        self.stamp_touched = true;
     }
 
     /// The lanes that got rows since the last call.
-    pub(crate) fn touched(&mut self) -> BTreeSet<LaneId> {
-        std::mem::take(&mut self.touched)
+    pub(crate) fn touched(&mut self) -> impl Iterator<Item = LaneId> + use<> {
+        let tenants = std::mem::take(&mut self.touched);
+        for &tenant in &tenants {
+            self.tenants[tenant].touched = false;
+        }
+        let stamp = std::mem::take(&mut self.stamp_touched).then_some(LaneId::Stamp);
+        tenants.into_iter().map(LaneId::Tenant).chain(stamp)
     }
 
     /// Whether every event that was taken became something.
     fn adds_up(&self) -> bool {
-        let readings: u64 = self.tenants.values().map(|tally| tally.events).sum();
+        let readings: u64 = self.tenants.iter().map(|tally| tally.events).sum();
         let rejected: u64 = self.rejected.values().sum();
         let quarantined: u64 = self.quarantined.values().sum();
         self.taken + self.released
@@ -98,22 +127,40 @@ impl Tally {
         if !self.adds_up() {
             metrics.violated(Invariant::EveryEventAccounted);
         }
+        let next = Self {
+            // Kept from round to round, all zeros but for the touched in between.
+            tenants: std::mem::take(&mut self.tenants),
+            touched: std::mem::take(&mut self.touched),
+            stamp_touched: self.stamp_touched,
+            ..Self::default()
+        };
         let Self {
             redelivered,
             settled,
-            tenants: readings,
+            read,
             rejected,
             quarantined,
             over_quota,
             notifications,
             ..
-        } = std::mem::take(self);
+        } = std::mem::replace(self, next);
         metrics.redelivered(partition, redelivered + settled);
-        for (tenant, tally) in readings {
+        for tenant in read {
+            let tally = &mut self.tenants[tenant];
+            let TenantTally {
+                events,
+                late,
+                suspect,
+                touched,
+            } = *tally;
+            *tally = TenantTally {
+                touched,
+                ..TenantTally::default()
+            };
             let tenant = &tenants[tenant];
-            metrics.readings(tenant, tally.events);
-            metrics.late(tenant, tally.late);
-            metrics.clock_suspect(tenant, tally.suspect);
+            metrics.readings(tenant, events);
+            metrics.late(tenant, late);
+            metrics.clock_suspect(tenant, suspect);
         }
         for ((tenant, code), count) in rejected {
             metrics.rejected(&tenants[tenant], code.code(), count);

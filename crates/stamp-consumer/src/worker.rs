@@ -313,7 +313,11 @@ impl<H: EventHub> PartitionWorker<H> {
         if !batch.events.is_sorted_by(|a, b| a.sequence < b.sequence) {
             self.shared.metrics.violated(Invariant::BatchAscends);
         }
-        self.carry.extend(batch.events);
+        if self.carry.is_empty() {
+            self.carry = batch.events.into();
+        } else {
+            self.carry.extend(batch.events);
+        }
     }
 
     /// Memory for one pull, or the largest buffer is flushed early and reading waits.

@@ -29,14 +29,18 @@ enum Room {
 impl<H: EventHub> PartitionWorker<H> {
     /// Takes what was pulled into the lanes; `true` when a lane has no room for the next event.
     pub(super) fn absorb(&mut self) -> Result<bool, WorkerError> {
-        let mut blocked = false;
-        while let Some(event) = self.carry.pop_front() {
-            if let Some(event) = self.accept(event)? {
-                self.carry.push_front(event);
-                blocked = true;
+        let mut events = std::mem::take(&mut self.carry);
+        let mut taken = 0;
+        // Looked at where they lie: moving events of some hundred bytes is a good part of the work.
+        for event in &mut events {
+            if !self.accept(event)? {
                 break;
             }
+            taken += 1;
         }
+        events.drain(..taken);
+        let blocked = !events.is_empty();
+        self.carry = events;
         for lane in self.tally.touched() {
             if let Some(active) = self
                 .lanes
@@ -67,12 +71,13 @@ impl<H: EventHub> PartitionWorker<H> {
             .decoded(now.0 - before.0, now.1 - before.1);
     }
 
-    /// Takes one event, or gives it back when its tenant has no room now.
-    fn accept(&mut self, event: Event) -> Result<Option<Event>, WorkerError> {
+    /// Takes one event; `false` when its tenant has no room now. One that was taken has no offset
+    /// any more: it is the worker's position.
+    fn accept(&mut self, event: &mut Event) -> Result<bool, WorkerError> {
         if event.sequence <= self.position.sequence {
             self.tally.taken += 1;
             self.tally.redelivered += 1;
-            return Ok(None);
+            return Ok(true);
         }
         if let Some(next) = self.next.filter(|&next| event.sequence > next) {
             self.gap(next, event.sequence - 1, event.enqueued_at_us)?;
@@ -80,30 +85,30 @@ impl<H: EventHub> PartitionWorker<H> {
         if self.settled.contains(event.sequence) {
             self.tally.settled += 1;
         } else {
-            match self.shared.directory.route(&event) {
-                Route::Tenant(tenant) => match self.room(tenant, &event) {
-                    Room::Free => self.place(tenant, &event, None),
-                    Room::Unknown => self.hold(tenant, &event),
-                    Room::Full => return Ok(Some(event)),
-                    Room::Overflow => self.overflow(tenant, &event),
+            match self.shared.directory.route(event) {
+                Route::Tenant(tenant) => match self.room(tenant, event) {
+                    Room::Free => self.place(tenant, event, None),
+                    Room::Unknown => self.hold(tenant, event),
+                    Room::Full => return Ok(false),
+                    Room::Overflow => self.overflow(tenant, event),
                 },
                 Route::Quarantine {
                     reason,
                     detail,
                     tenant,
                 } => {
-                    self.quarantine(&event, None, reason, (detail, tenant), None);
+                    self.quarantine(event, None, reason, (detail, tenant), None);
                 }
             }
         }
         self.tally.taken += 1;
         self.position = Position {
             sequence: event.sequence,
-            offset: event.offset,
+            offset: std::mem::take(&mut event.offset),
             enqueued_at_us: Some(event.enqueued_at_us),
         };
         self.next = Some(event.sequence + 1);
-        Ok(None)
+        Ok(true)
     }
 
     fn room(&self, tenant: TenantIndex, event: &Event) -> Room {
@@ -168,7 +173,7 @@ impl<H: EventHub> PartitionWorker<H> {
         let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
         let partition = self.partition;
         let before = before.unwrap_or(&self.position);
-        let active = lane.open(&shared.account, before, Instant::now(), || {
+        let active = lane.open(&shared.account, before, Instant::now, || {
             Rows::new(Some(schema.shape()), partition)
         });
         active.cover(before, event.sequence);
@@ -230,7 +235,7 @@ impl<H: EventHub> PartitionWorker<H> {
         let lane = self.lanes.entry(LaneId::Stamp).or_default();
         let partition = self.partition;
         let before = before.unwrap_or(&self.position);
-        let active = lane.open(&self.shared.account, before, Instant::now(), || {
+        let active = lane.open(&self.shared.account, before, Instant::now, || {
             Rows::new(None, partition)
         });
         active.cover(before, sequence);
@@ -253,7 +258,7 @@ impl<H: EventHub> PartitionWorker<H> {
             self.shared
                 .metrics
                 .gap(partition, u64::try_from(last - first + 1).unwrap_or(0));
-            self.tally.touch(LaneId::Stamp);
+            self.tally.touch_stamp();
             let active = self.stamp_lane(None, last);
             active.rows.gaps.push(GapRow {
                 partition,

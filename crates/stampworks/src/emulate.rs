@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use stamp_emulator::{Authority, EmulatorConfig, EventHubsEmulator, HubConfig, TlsListen};
 
 pub(crate) use self::config::EmulateConfig;
-use crate::bench::{FillClock, Source};
+use crate::bench::{FillClock, Population, Source};
 use crate::exit::Failure;
 use crate::output;
 
@@ -46,9 +46,15 @@ pub(crate) struct EmulateArgs {
     /// Puts this many generated events into every hub before serving.
     #[arg(long, default_value_t = 0)]
     fill: u64,
-    /// How often each of the 10,000 devices of those events sends, 1s to 1h.
+    /// How often each device of those events sends, 1s to 1h.
     #[arg(long, default_value = crate::bench::INTERVAL, value_parser = crate::bench::parse_interval)]
     fill_interval: Duration,
+    /// Devices of those events.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    fill_devices: u64,
+    /// Tenants that those devices belong to: with more than one, a device's id begins with its tenant.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=2_000))]
+    fill_tenants: u64,
     /// What the readings of those events are made from.
     #[arg(long, default_value_t = 1)]
     fill_seed: u64,
@@ -119,13 +125,19 @@ async fn serve(mut args: EmulateArgs) -> Result<(), Failure> {
     let emulator = EventHubsEmulator::start(config)
         .await
         .map_err(|cause| Failure::failed(format!("cannot serve on {}", args.listen), cause))?;
+    let population = Population {
+        interval: args.fill_interval,
+        devices: args.fill_devices,
+        tenants: args.fill_tenants,
+    };
+    population.check()?;
     let source = match args.fill_began {
         Some(began) => Source {
             seed: args.fill_seed,
             began,
-            interval: args.fill_interval,
+            population,
         },
-        None => Source::until_now(args.fill, args.fill_seed, args.fill_interval),
+        None => Source::until_now(args.fill, args.fill_seed, population),
     };
     for name in &names {
         if let Some(hub) = emulator.hub(name) {

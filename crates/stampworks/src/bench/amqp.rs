@@ -88,22 +88,24 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
         tempfile::tempdir().map_err(|cause| Failure::failed("cannot make a folder", cause))?;
     std::fs::write(folder.path().join("bench.toml"), SCHEMA)
         .map_err(|cause| Failure::failed("cannot write the bench's schema", cause))?;
-    let text = format!(
+    let mut text = format!(
         r#"
         stamp = "bench"
         store = {{ url = "file://{}" }}
         consumer = {{ buffer-max = "{buffer_max}", flush-age = "10s", batch-wait-max = "100ms" }}
         resilience = {{ start-spread = "1ms" }}
-        [[tenants]]
-        id = "bench"
-        schema = "bench.toml"
-        devices = ["device-*"]
         [hub]
         {}
         "#,
         folder.path().display(),
         emulator.hub_toml(),
     );
+    for tenant in 0..fill.population.tenants {
+        let devices = fill.population.pattern(tenant);
+        text += &format!(
+            "[[tenants]]\nid = \"bench-{tenant:04}\"\nschema = \"bench.toml\"\ndevices = [\"{devices}\"]\n"
+        );
+    }
     let config = ConsumerConfig::parse(&text, &folder.path().join("stamp.toml"))?;
     config.check()?;
     let handle = tokio::runtime::Handle::current();

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use stamp_eventhubs::{AmqpConfig, AmqpHub, TlsConfig};
 
-use super::BEGAN;
 use super::usage;
+use super::{BEGAN, Population};
 use crate::exit::Failure;
 
 pub(super) const HUB: &str = "bench";
@@ -18,8 +18,7 @@ pub(super) struct Fill {
     pub(super) events: u64,
     pub(super) partitions: u32,
     pub(super) seed: u64,
-    /// How often each device sends.
-    pub(super) interval: std::time::Duration,
+    pub(super) population: Population,
     pub(super) tls: bool,
 }
 
@@ -54,8 +53,15 @@ impl Emulator {
         command.args(["--fill", &fill.events.to_string()]);
         command.args(["--fill-seed", &fill.seed.to_string()]);
         command.args(["--fill-began", BEGAN]);
-        let interval = humantime::format_duration(fill.interval).to_string();
+        let Population {
+            interval,
+            devices,
+            tenants,
+        } = fill.population;
+        let interval = humantime::format_duration(interval).to_string();
         command.args(["--fill-interval", &interval]);
+        command.args(["--fill-devices", &devices.to_string()]);
+        command.args(["--fill-tenants", &tenants.to_string()]);
         if fill.tls {
             command.args(["--tls-listen", "127.0.0.1:0", "--ca-file"]);
             command.arg(&ca_file);

@@ -1,4 +1,4 @@
-//! Telemetry as devices send it: 10,000 devices of 8 firmwares, five metrics, about 280 bytes.
+//! Telemetry as devices send it: 8 firmwares, five metrics, about 280 bytes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -14,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use stamp_emulator::{Clock, Hub, OutgoingEvent, wall_clock};
 use stamp_model::{Event, HubStamp, MessageSource, Text};
 
+use super::population::Population;
 use crate::exit::Failure;
 
 pub(crate) const SCHEMA: &str = r#"
@@ -95,7 +96,6 @@ min = 0.0
 max = 1000.0
 "#;
 
-const DEVICES: u64 = 10_000;
 const FIRMWARES: u64 = 8;
 /// How often a device sends when nothing else is said, as text for the command line.
 pub(crate) const INTERVAL: &str = "10s";
@@ -110,20 +110,20 @@ pub(crate) struct Source {
     pub(crate) seed: u64,
     /// Time of the first event.
     pub(crate) began: Timestamp,
-    /// How often every device sends: a round of all devices takes this long.
-    pub(crate) interval: Duration,
+    pub(crate) population: Population,
 }
 
 impl Source {
     /// Events of which the last have just arrived.
-    pub(crate) fn until_now(events: u64, seed: u64, interval: Duration) -> Self {
-        let rounds = u32::try_from(events.div_ceil(DEVICES)).unwrap_or(u32::MAX);
+    pub(crate) fn until_now(events: u64, seed: u64, population: Population) -> Self {
+        let rounds = u32::try_from(events.div_ceil(population.devices)).unwrap_or(u32::MAX);
         let travel = Duration::from_millis(TRAVEL_MS.unsigned_abs());
-        let before = interval.saturating_mul(rounds).saturating_add(travel);
+        let round = population.interval;
+        let before = round.saturating_mul(rounds).saturating_add(travel);
         Self {
             seed,
             began: Timestamp::now().checked_sub(before).unwrap_or_default(),
-            interval,
+            population,
         }
     }
 }
@@ -151,14 +151,15 @@ struct Made {
 
 impl Input {
     pub(crate) fn new(source: Source) -> Self {
-        let devices = (0..DEVICES)
-            .map(|d| Text::from(format!("device-{d:05}")))
-            .collect();
+        let population = source.population;
+        let devices = 0..population.devices;
+        let devices = devices.map(|device| population.device_id(device)).collect();
+        let interval_ms = i64::try_from(population.interval.as_millis());
         Self {
             random: StdRng::seed_from_u64(source.seed),
             number: 0,
             began_ms: source.began.as_millisecond(),
-            interval_ms: i64::try_from(source.interval.as_millis()).unwrap_or(i64::MAX),
+            interval_ms: interval_ms.unwrap_or(i64::MAX),
             devices,
             generation: "638000000000000000".into(),
             content_type: "application/json".into(),
@@ -170,10 +171,11 @@ impl Input {
     fn advance(&mut self) -> (u64, u64, i64) {
         let number = self.number;
         self.number += 1;
-        let (device, round) = (number % DEVICES, number / DEVICES);
+        let devices = self.devices.len() as u64;
+        let (device, round) = (number % devices, number / devices);
         let round_ms = self.interval_ms;
         let spread =
-            i64::try_from(device).unwrap_or(0) * round_ms / i64::try_from(DEVICES).unwrap_or(1);
+            i64::try_from(device).unwrap_or(0) * round_ms / i64::try_from(devices).unwrap_or(1);
         let at_ms = self.began_ms + i64::try_from(round).unwrap_or(0) * round_ms + spread;
         (device, round, at_ms)
     }
@@ -381,7 +383,11 @@ mod tests {
         Source {
             seed,
             began: "2026-11-24T11:00:00Z".parse().unwrap(),
-            interval: Duration::from_secs(10),
+            population: Population {
+                interval: Duration::from_secs(10),
+                devices: 10_000,
+                tenants: 1,
+            },
         }
     }
 

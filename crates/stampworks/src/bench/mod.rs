@@ -9,6 +9,7 @@ mod egress;
 mod emulator;
 mod file;
 mod input;
+mod population;
 mod provision;
 mod raw;
 mod results;
@@ -28,6 +29,7 @@ use crate::exit::Failure;
 use crate::output;
 
 pub(crate) use input::{FillClock, INTERVAL, Source};
+pub(crate) use population::Population;
 
 /// When the first event of the bench's input was made: the same in every run, so that the same seed gives the same
 /// bytes.
@@ -50,11 +52,17 @@ pub(crate) struct BenchArgs {
     /// Partitions of the hub in the measurements over AMQP.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     partitions: u32,
-    /// How often each of the 10,000 devices sends, 1s to 1h. Windows are one minute: at the usual
-    /// 10s six readings share a rollup row of each metric; at 60s every reading makes five rows
-    /// of its own, the worst case.
+    /// How often each device sends, 1s to 1h. Windows are one minute: at the usual 10s six readings
+    /// share a rollup row of each metric; at 60s every reading makes five rows of its own, the
+    /// worst case.
     #[arg(long, default_value = INTERVAL, value_parser = parse_interval)]
     interval: Duration,
+    /// Devices that send, by turns.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    devices: u64,
+    /// Tenants that the devices belong to. `stages` knows only one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=2_000))]
+    tenants: u64,
     /// What the readings are made from. The same seed and number of events give the same input.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -139,7 +147,15 @@ impl BenchArgs {
         Source {
             seed: self.seed,
             began: BEGAN.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            population: self.population(),
+        }
+    }
+
+    fn population(&self) -> Population {
+        Population {
             interval: self.interval,
+            devices: self.devices,
+            tenants: self.tenants,
         }
     }
 
@@ -172,6 +188,8 @@ impl BenchArgs {
             .args(["--events", &self.events.to_string()])
             .args(["--partitions", &self.partitions.to_string()])
             .args(["--interval", &interval])
+            .args(["--devices", &self.devices.to_string()])
+            .args(["--tenants", &self.tenants.to_string()])
             .args(["--seed", &self.seed.to_string()])
             .args(["--buffer-max", &self.buffer_max.as_u64().to_string()])
             .stdin(Stdio::null())
@@ -192,7 +210,7 @@ impl BenchArgs {
             events: self.events,
             partitions: self.partitions,
             seed: self.seed,
-            interval: self.interval,
+            population: self.population(),
             tls: matches!(part, Part::ReceiveTls | Part::WholeTls),
         };
         let measured = match part {
@@ -231,6 +249,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     if let Some(Other::Provision(args)) = args.other {
         return provision::run(&args);
     }
+    args.population().check()?;
     if let Some(file) = &args.write_input {
         return input::write(file, args.events, args.source())
             .map_err(|cause| Failure::failed(format!("cannot write {}", file.display()), cause));

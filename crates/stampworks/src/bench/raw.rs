@@ -238,3 +238,54 @@ fn patch(out: &mut [u8], at: usize, size: usize) {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
     out[at..at + 4].copy_from_slice(&size.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use stamp_emulator::{EmulatorConfig, EventHubsEmulator, OutgoingEvent};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_event_is_counted_once_whether_in_one_frame_or_in_many() {
+        let emulator = EventHubsEmulator::start(EmulatorConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..EmulatorConfig::default()
+        })
+        .await
+        .unwrap();
+        let hub = emulator.hub("telemetry").unwrap();
+        // More than the credit, so that it has to be renewed; one in a thousand takes several frames.
+        let events = u64::from(CREDIT) * 2 + 500;
+        for n in 0..events {
+            let size = if n % 1_000 == 0 { 150_000 } else { 10 };
+            let body = vec![b'x'; size].into();
+            let event = OutgoingEvent {
+                body,
+                ..OutgoingEvent::default()
+            };
+            hub.publish(0, event).unwrap();
+        }
+        let address = emulator.address().to_string();
+        let receiving =
+            tokio::task::spawn_blocking(move || receive(&address, "telemetry", 0, events));
+        assert_eq!(receiving.await.unwrap().unwrap(), events);
+        assert_eq!(hub.counters().events_sent, events);
+        assert!(hub.counters().dispositions_received >= 3);
+        emulator.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_ends_the_link_is_told() {
+        let emulator = EventHubsEmulator::start(EmulatorConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..EmulatorConfig::default()
+        })
+        .await
+        .unwrap();
+        let address = emulator.address().to_string();
+        let receiving = tokio::task::spawn_blocking(move || receive(&address, "other", 0, 1));
+        let error = receiving.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("0x16"), "{error}");
+        emulator.stop().await;
+    }
+}

@@ -42,7 +42,7 @@ fn assert_bounded(arguments: &[&str]) {
 
 #[test]
 fn a_backlog_of_one_partition_stays_within_the_buffer_and_a_constant() {
-    assert_bounded(&["--events", "400000"]);
+    assert_bounded(&["--events", "400000", "--transport", "plain"]);
 }
 
 #[test]
@@ -54,5 +54,7 @@ fn many_rollup_rows_of_several_partitions_stay_within_it_too() {
         "4",
         "--interval",
         "60s",
+        "--transport",
+        "tls",
     ]);
 }

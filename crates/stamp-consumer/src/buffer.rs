@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use stamp_model::{AppId, Event, GapRow, PartitionId, RawRow, Readings, START, Shape, Text};
 use stamp_telemetry::{LINKS_MAX, TraceContext};
 use tokio::time::Instant;
@@ -22,6 +21,16 @@ pub(crate) struct Position {
     pub offset: Text,
     /// The hub's enqueued time of that event in microseconds; `None` before one was read.
     pub enqueued_at_us: Option<i64>,
+}
+
+impl Position {
+    /// A copy for keeping: the offset of an event shares the buffer that it was received in.
+    pub(crate) fn unshared(&self) -> Self {
+        Self {
+            offset: Text::from(&*self.offset),
+            ..*self
+        }
+    }
 }
 
 /// Rows between two positions of a partition.
@@ -102,7 +111,7 @@ impl Active {
     pub(crate) fn cover(&mut self, before: &Position, sequence: i64) {
         self.last = self.last.max(sequence);
         if before.sequence < self.before.sequence {
-            self.before = before.clone();
+            self.before = before.unshared();
         }
     }
 
@@ -199,14 +208,12 @@ impl Lane {
         event: &Event,
     ) {
         let held = self.held.get_or_insert_with(|| Held {
-            before: before.clone(),
+            before: before.unshared(),
             events: Vec::new(),
             since: now,
             charge: Charge::none(account),
         });
-        let mut event = event.clone();
-        // A copy: the original shares a receive buffer that would live as long as this event.
-        event.body = Bytes::copy_from_slice(&event.body);
+        let event = event.unshared();
         held.charge.set(held.charge.bytes() + event.size());
         held.events.push(event);
     }
@@ -231,7 +238,7 @@ impl Lane {
         rows: impl FnOnce() -> Rows,
     ) -> &mut Active {
         self.active.get_or_insert_with(|| Active {
-            before: before.clone(),
+            before: before.unshared(),
             last: before.sequence,
             since: now(),
             rows: rows(),

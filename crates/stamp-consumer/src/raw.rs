@@ -1,6 +1,5 @@
 //! Events that are kept as they came: rows of `rejected` and of `quarantine`.
 
-use bytes::Bytes;
 use stamp_model::{Event, MessageSource, PartitionId, Properties, QuarantineReason, RawRow, Text};
 use stamp_schema::Rejection;
 
@@ -32,20 +31,20 @@ pub(crate) fn quarantined(
 }
 
 fn row(event: &Event, partition: PartitionId) -> RawRow {
+    let event = event.unshared();
     RawRow {
+        properties: properties(&event),
         reason: "",
         detail: String::new(),
         rule: String::new(),
         tenant: None,
-        device_id: event.hub.device_id.clone(),
+        device_id: event.hub.device_id,
         partition,
         sequence: event.sequence,
-        offset: event.offset.clone(),
+        offset: event.offset,
         enqueued_at_us: event.enqueued_at_us,
-        content_type: event.content_type.clone(),
-        properties: properties(event),
-        // A copy: the original shares a receive buffer that would live as long as this row.
-        body: Bytes::copy_from_slice(&event.body),
+        content_type: event.content_type,
+        body: event.body,
     }
 }
 
@@ -149,6 +148,7 @@ const SYSTEM: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use stamp_model::HubStamp;
 
     use super::*;
@@ -210,9 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn the_body_of_a_kept_row_does_not_hold_the_receive_buffer() {
+    fn a_kept_row_does_not_hold_the_receive_buffer() {
         let buffer = Bytes::from(vec![b'x'; 4096]);
+        let text = |at: usize| Text::try_from(buffer.slice(at..at + 5)).unwrap();
         let event = Event {
+            offset: text(20),
+            hub: HubStamp {
+                device_id: Some(text(30)),
+                module_id: Some(text(40)),
+                ..HubStamp::default()
+            },
+            content_type: Some(text(50)),
+            properties: vec![(text(60), text(70))],
             body: buffer.slice(10..20),
             ..Event::default()
         };

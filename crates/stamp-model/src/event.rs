@@ -35,6 +35,12 @@ impl MessageSource {
     /// Reads the annotation's value; IoT Hub mixes `Telemetry` and camelCase, so case is ignored.
     #[must_use]
     pub fn parse(text: &Text) -> Self {
+        Self::known(text).unwrap_or_else(|| Self::Unknown(text.clone()))
+    }
+
+    /// As [`MessageSource::parse`]; `None` for a source this version does not know.
+    #[must_use]
+    pub fn known(text: &str) -> Option<Self> {
         const KNOWN: [(&str, MessageSource); 6] = [
             ("telemetry", MessageSource::Telemetry),
             ("twinchangeevents", MessageSource::TwinChange),
@@ -49,7 +55,7 @@ impl MessageSource {
         KNOWN
             .iter()
             .find(|(name, _)| text.eq_ignore_ascii_case(name))
-            .map_or_else(|| Self::Unknown(text.clone()), |(_, source)| source.clone())
+            .map(|(_, source)| source.clone())
     }
 
     /// Whether the body is a device's reading.
@@ -114,6 +120,39 @@ pub struct Event {
 }
 
 impl Event {
+    /// A copy that has its bytes for itself. What is received shares large buffers, and whatever
+    /// keeps a piece of one keeps all of it: keep this instead.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        let own = |text: &Text| Text::from(&**text);
+        let own_if_any = |text: &Option<Text>| text.as_ref().map(own);
+        Self {
+            sequence: self.sequence,
+            offset: own(&self.offset),
+            enqueued_at_us: self.enqueued_at_us,
+            hub: HubStamp {
+                device_id: own_if_any(&self.hub.device_id),
+                module_id: own_if_any(&self.hub.module_id),
+                generation_id: own_if_any(&self.hub.generation_id),
+                auth_method: own_if_any(&self.hub.auth_method),
+                enqueued_at_us: self.hub.enqueued_at_us,
+                source: match &self.hub.source {
+                    MessageSource::Unknown(text) => MessageSource::Unknown(own(text)),
+                    known => known.clone(),
+                },
+            },
+            content_type: own_if_any(&self.content_type),
+            content_encoding: own_if_any(&self.content_encoding),
+            message_id: own_if_any(&self.message_id),
+            properties: self
+                .properties
+                .iter()
+                .map(|(key, value)| (own(key), own(value)))
+                .collect(),
+            body: Bytes::copy_from_slice(&self.body),
+        }
+    }
+
     /// What this event counts for against byte limits: body, properties and a fixed overhead.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -149,6 +188,35 @@ pub struct BatchLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_for_keeping_is_equal_and_shares_no_buffer() {
+        let buffer = Bytes::from(b"abcdefghijkl".to_vec());
+        let text = |at: usize| Text::try_from(buffer.slice(at..=at)).unwrap();
+        let event = Event {
+            sequence: 1,
+            offset: text(0),
+            enqueued_at_us: 2,
+            hub: HubStamp {
+                device_id: Some(text(1)),
+                module_id: Some(text(2)),
+                generation_id: Some(text(3)),
+                auth_method: Some(text(4)),
+                enqueued_at_us: Some(3),
+                source: MessageSource::Unknown(text(5)),
+            },
+            content_type: Some(text(6)),
+            content_encoding: Some(text(7)),
+            message_id: Some(text(8)),
+            properties: vec![(text(9), text(10))],
+            body: buffer.slice(11..),
+        };
+        let kept = event.unshared();
+        assert_eq!(kept, event);
+        drop(event);
+        assert!(buffer.is_unique(), "the copy keeps the buffer");
+        assert_eq!(kept.body, "l");
+    }
 
     #[test]
     fn the_source_is_read_without_regard_to_case() {

@@ -69,7 +69,7 @@ impl<H: EventHub> PartitionWorker<H> {
     /// Takes note that what follows the last event is lost.
     pub(super) fn lose(&mut self) {
         if self.before_loss.is_none() && self.asks_tables() {
-            self.before_loss = Some(self.position.clone());
+            self.before_loss = Some(self.position.unshared());
         }
     }
 

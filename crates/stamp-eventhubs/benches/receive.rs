@@ -1,6 +1,7 @@
-//! How fast one partition is received, and what an event costs in CPU time.
+//! How fast one partition is received, and what an event costs in CPU time, by our own receiver and
+//! by the engine that it is checked against.
 //!
-//! `cargo bench -p stamp-eventhubs -- [events] [partitions]`. The emulator runs in a process of its
+//! `cargo bench -p stamp-eventhubs -- [events] [partitions] [own|engine]`. The emulator runs in a process of its
 //! own, so the CPU time that is printed is the receiver's alone.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, HubConfig, OutgoingEvent, Retention};
-use stamp_eventhubs::{AmqpConfig, AmqpHub, EventHub, PartitionSource, StartPosition};
+use stamp_eventhubs::{AmqpConfig, AmqpHub, EngineHub, EventHub, PartitionSource, StartPosition};
 use stamp_model::{BatchLimits, HubStamp, MessageSource, PartitionId};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -34,7 +35,8 @@ fn main() -> Outcome<()> {
     if args.first().is_some_and(|arg| arg == "serve") {
         return runtime.block_on(serve(number(1, 0)?, number(2, 1)?));
     }
-    runtime.block_on(receive(number(0, 400_000)?, number(1, 1)?))
+    let only = args.get(2).map(String::as_str);
+    runtime.block_on(receive(number(0, 400_000)?, number(1, 1)?, only))
 }
 
 /// The other process: publishes the events, says where it listens, and serves until it is killed.
@@ -82,7 +84,7 @@ fn event(number: usize) -> OutgoingEvent {
     }
 }
 
-async fn receive(events: usize, partitions: usize) -> Outcome<()> {
+async fn receive(events: usize, partitions: usize, only: Option<&str>) -> Outcome<()> {
     let mut server = Command::new(std::env::current_exe()?)
         .args(["serve", &events.to_string(), &partitions.to_string()])
         .stdout(Stdio::piped())
@@ -90,45 +92,68 @@ async fn receive(events: usize, partitions: usize) -> Outcome<()> {
     let mut connection_string = String::new();
     let stdout = server.stdout.take().ok_or("no output of the server")?;
     BufReader::new(stdout).read_line(&mut connection_string)?;
-    let measured = measure_all(connection_string.trim(), events, partitions).await;
+    let measured = measure_all(connection_string.trim(), events, partitions, only).await;
     server.kill()?;
     server.wait()?;
     measured
 }
 
-async fn measure_all(connection_string: &str, events: usize, partitions: usize) -> Outcome<()> {
-    println!("credit  events/s  CPU us/event  batches");
+async fn measure_all(
+    connection_string: &str,
+    events: usize,
+    partitions: usize,
+    only: Option<&str>,
+) -> Outcome<()> {
+    println!("receiver  credit  events/s  CPU us/event  batches");
     for credit in [100, 300, 1_000, 2_000, 4_000] {
         let config = AmqpConfig {
             credit,
             ..AmqpConfig::default()
         };
         let hub = AmqpHub::with_connection_string(&config, connection_string)?;
-        let started = Instant::now();
-        let cpu_before = cpu_time()?;
-        let readers: Vec<_> = (0..partitions)
-            .map(|partition| {
-                let share = events / partitions + usize::from(partition < events % partitions);
-                tokio::spawn(drain(hub.clone(), partition, share))
-            })
-            .collect();
-        let mut batches = 0;
-        for reader in readers {
-            batches += reader.await??;
+        let engine = EngineHub(hub.clone());
+        if only != Some("engine") {
+            measure("own", &hub, credit, events, partitions).await?;
         }
-        let seconds = started.elapsed().as_secs_f64();
-        let cpu = cpu_time()?.saturating_sub(cpu_before).as_secs_f64();
-        println!(
-            "{credit:6}  {:8.0}  {:12.2}  {batches:7}",
-            events as f64 / seconds,
-            cpu * 1e6 / events as f64,
-        );
+        if only != Some("own") {
+            measure("engine", &engine, credit, events, partitions).await?;
+        }
     }
     Ok(())
 }
 
+/// Reads every partition to its end, side by side, and prints what that cost.
+async fn measure(
+    receiver: &str,
+    hub: &impl EventHub,
+    credit: u32,
+    events: usize,
+    partitions: usize,
+) -> Outcome<()> {
+    let started = Instant::now();
+    let cpu_before = cpu_time()?;
+    let readers: Vec<_> = (0..partitions)
+        .map(|partition| {
+            let share = events / partitions + usize::from(partition < events % partitions);
+            tokio::spawn(drain(hub.clone(), partition, share))
+        })
+        .collect();
+    let mut batches = 0;
+    for reader in readers {
+        batches += reader.await??;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let cpu = cpu_time()?.saturating_sub(cpu_before).as_secs_f64();
+    println!(
+        "{receiver:8}  {credit:6}  {:8.0}  {:12.3}  {batches:7}",
+        events as f64 / seconds,
+        cpu * 1e6 / events as f64,
+    );
+    Ok(())
+}
+
 /// Reads one partition from its start; returns how many batches it came in.
-async fn drain(hub: AmqpHub, partition: usize, events: usize) -> Outcome<usize> {
+async fn drain(hub: impl EventHub, partition: usize, events: usize) -> Outcome<usize> {
     let partition = PartitionId::new(u32::try_from(partition)?).ok_or("no such partition")?;
     let mut source = hub
         .open(partition, StartPosition::Earliest, Some(0))

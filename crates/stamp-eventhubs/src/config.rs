@@ -17,8 +17,8 @@ mod duration;
 pub use connection_string::ConnectionString;
 pub(crate) use connection_string::Credential;
 
-/// Most credit that may be configured. More only made receiving slower, each unit may hold a message
-/// of a megabyte in memory, and the frames of so many such messages just fit the engine's queue.
+/// Most credit that may be configured. More brings no more speed, and a hub that is cut off has so
+/// many events sent for nothing.
 const CREDIT_MAX: u32 = 4_000;
 
 /// How to reach and read one hub. In TOML the keys are in kebab case, an unknown key is refused,

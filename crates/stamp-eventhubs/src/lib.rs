@@ -17,6 +17,8 @@ mod hub;
 pub mod memory;
 
 pub use amqp::{AmqpHub, AmqpSource, UNDECODABLE_PROPERTY};
+#[doc(hidden)]
+pub use amqp::{EngineHub, EngineSource};
 pub use config::{AmqpConfig, TlsConfig};
 pub use error::{HubError, THROTTLED_PAUSE};
 pub use hub::{EventHub, HubProperties, PartitionProperties, PartitionSource, StartPosition};
@@ -26,6 +28,7 @@ pub use hub::{EventHub, HubProperties, PartitionProperties, PartitionSource, Sta
 #[doc(hidden)]
 pub mod wire {
     pub use crate::amqp::event::{Missing, read_event};
+    pub use crate::amqp::receiver::listener::Listener;
     pub use crate::amqp::tap::{Inbox, Tap};
     pub use crate::config::ConnectionString;
 }

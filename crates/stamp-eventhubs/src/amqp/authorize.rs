@@ -21,18 +21,63 @@ pub(crate) struct Authorization {
     pub(super) renewal: Option<Renewal>,
 }
 
+/// A token on its way to `$cbs`.
+pub(crate) struct TokenQuestion {
+    /// What the node is asked to do.
+    pub(crate) properties: Vec<(&'static str, SimpleValue)>,
+    /// The token.
+    pub(crate) body: Value,
+    /// When it is to be replaced, once the hub has taken it.
+    pub(crate) renewal: Option<Renewal>,
+}
+
+impl TokenQuestion {
+    /// Makes a token for `audience`; `None` when there is no credential.
+    pub(crate) fn make(credential: &Credential, audience: &str) -> Option<Self> {
+        let token = Token::make(credential, audience, SystemTime::now())?;
+        let mut properties: Vec<(&'static str, SimpleValue)> = vec![
+            ("operation", "put-token".into()),
+            ("type", "servicebus.windows.net:sastoken".into()),
+            ("name", audience.into()),
+        ];
+        if let Some(end) = token.expires_at.and_then(milliseconds) {
+            properties.push(("expiration", Timestamp::from_milliseconds(end).into()));
+        }
+        let renewal = token.renew_at().map(|by_clock| Renewal {
+            by_clock,
+            by_time_passed: Instant::now() + Token::RENEWED_AFTER,
+        });
+        Some(Self {
+            properties,
+            body: Value::String(token.text),
+            renewal,
+        })
+    }
+}
+
+impl TokenQuestion {
+    /// A token that says nothing, for a conversation without a hub.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            properties: Vec::new(),
+            body: Value::Null,
+            renewal: None,
+        }
+    }
+}
+
 /// When a token is replaced: by the clock that it was made with, and by the time that has passed.
 ///
 /// A clock that was put back must not make a token last longer than the hub lets it, and a machine
 /// that slept must not count from when it woke. The earlier of the two is at worst a token too many.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     pub(super) by_clock: SystemTime,
     pub(super) by_time_passed: Instant,
 }
 
 impl Renewal {
-    fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         SystemTime::now() >= self.by_clock || Instant::now() >= self.by_time_passed
     }
 }
@@ -77,27 +122,15 @@ impl Authorization {
     }
 
     async fn put_token(&mut self, connection: &Connection, asked: &Asked) -> Result<(), HubError> {
-        let token = Token::make(&self.credential, &self.audience, SystemTime::now());
-        let (Some(token), Some(links)) = (token, &mut self.links) else {
+        let question = TokenQuestion::make(&self.credential, &self.audience);
+        let (Some(question), Some(links)) = (question, &mut self.links) else {
             return Ok(());
         };
-        let mut properties: Vec<(&'static str, SimpleValue)> = vec![
-            ("operation", "put-token".into()),
-            ("type", "servicebus.windows.net:sastoken".into()),
-            ("name", self.audience.as_str().into()),
-        ];
-        if let Some(end) = token.expires_at.and_then(milliseconds) {
-            properties.push(("expiration", Timestamp::from_milliseconds(end).into()));
-        }
-        let renewal = token.renew_at().map(|by_clock| Renewal {
-            by_clock,
-            by_time_passed: Instant::now() + Token::RENEWED_AFTER,
-        });
         let answer = links
-            .ask(connection, properties, Value::String(token.text), asked)
+            .ask(connection, question.properties, question.body, asked)
             .await?;
         answer.success(asked)?;
-        self.renewal = renewal;
+        self.renewal = question.renewal;
         Ok(())
     }
 }

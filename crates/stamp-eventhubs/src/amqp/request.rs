@@ -3,19 +3,21 @@
 use bytes::Bytes;
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::{Receiver, Sender};
-use fe2o3_amqp_types::messaging::{ApplicationProperties, Message, MessageId, Properties, Target};
+use fe2o3_amqp_types::messaging::{
+    AmqpValue as Body, ApplicationProperties, Message, MessageId, Properties, Target,
+};
 use fe2o3_amqp_types::primitives::{SimpleValue, Value as AmqpValue};
 
 use super::connection::{Connection, REQUEST_CREDIT, answer_within};
+use super::engine_source::receive_payload;
 use super::message;
-use super::source::receive_payload;
 use super::text::to_text;
 use super::wire::Value;
 use crate::HubError;
 use crate::error::Asked;
 
 /// Most answers to earlier questions, which nobody awaits any more, that are passed over.
-const STALE_ANSWERS_MAX: usize = 16;
+pub(super) const STALE_ANSWERS_MAX: usize = 16;
 
 /// Place of the correlation id in the properties section (AMQP 1.0 part 3.2.4).
 const CORRELATION_ID: usize = 5;
@@ -95,23 +97,7 @@ impl Requests {
         let fault = connection.fault(asked);
         let id = self.asked_count;
         self.asked_count += 1;
-        let message = Message::builder()
-            .properties(
-                Properties::builder()
-                    .message_id(MessageId::Ulong(id))
-                    .reply_to(self.reply_to.as_str())
-                    .build(),
-            )
-            .application_properties(
-                properties
-                    .into_iter()
-                    .fold(ApplicationProperties::builder(), |all, (key, value)| {
-                        all.insert(key, value)
-                    })
-                    .build(),
-            )
-            .value(body)
-            .build();
+        let message = question(id, &self.reply_to, properties, body);
         self.sender
             .send(message)
             .await
@@ -120,7 +106,7 @@ impl Requests {
             let (_, encoded) = receive_payload(&mut self.receiver, &connection.inbox)
                 .await
                 .map_err(|failure| failure.into_error(&fault))?;
-            let answer = Answer { encoded };
+            let answer = Answer::new(encoded);
             if answer.correlation_id() == Some(id) {
                 return Ok(answer);
             }
@@ -131,8 +117,39 @@ impl Requests {
     }
 }
 
+/// A question as a message.
+pub(super) fn question(
+    id: u64,
+    reply_to: &str,
+    properties: Vec<(&'static str, SimpleValue)>,
+    body: AmqpValue,
+) -> Message<Body<AmqpValue>> {
+    Message::builder()
+        .properties(
+            Properties::builder()
+                .message_id(MessageId::Ulong(id))
+                .reply_to(reply_to)
+                .build(),
+        )
+        .application_properties(
+            properties
+                .into_iter()
+                .fold(ApplicationProperties::builder(), |all, (key, value)| {
+                    all.insert(key, value)
+                })
+                .build(),
+        )
+        .value(body)
+        .build()
+}
+
 impl Answer {
-    fn correlation_id(&self) -> Option<u64> {
+    /// The answer that was encoded so.
+    pub(super) fn new(encoded: Bytes) -> Self {
+        Self { encoded }
+    }
+
+    pub(super) fn correlation_id(&self) -> Option<u64> {
         let mut list = message::Message::parse(&self.encoded).properties?;
         for _ in 0..CORRELATION_ID {
             list.value().ok()?;

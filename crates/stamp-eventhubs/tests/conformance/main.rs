@@ -1,5 +1,5 @@
-//! What every [`EventHub`](stamp_eventhubs::EventHub) promises, run on the hub in memory and over
-//! AMQP against the emulator.
+//! What every [`EventHub`](stamp_eventhubs::EventHub) promises, run on the hub in memory, and over
+//! AMQP against the emulator by our own receiver and by the engine that it is checked against.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -45,3 +45,4 @@ macro_rules! conformance {
 
 conformance!(memory, crate::peers::Memory::start);
 conformance!(amqp, crate::peers::Amqp::start);
+conformance!(amqp_engine, crate::peers::AmqpEngine::start);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, HubConfig, OutgoingEvent};
 use stamp_eventhubs::memory::MemoryHub;
-use stamp_eventhubs::{AmqpConfig, AmqpHub, EventHub};
+use stamp_eventhubs::{AmqpConfig, AmqpHub, EngineHub, EventHub};
 use stamp_model::{Event, HubIdentity, PartitionId};
 
 /// Name of the hub on every peer. The capital is part of the test: identities are in lower case.
@@ -127,5 +127,34 @@ impl Peer for Amqp {
 
     fn recreate(&self) {
         self.hub.recreate();
+    }
+}
+
+/// As [`Amqp`], received by the engine.
+pub(crate) struct AmqpEngine(Amqp);
+
+impl AmqpEngine {
+    pub(crate) async fn start() -> Self {
+        Self(Amqp::start().await)
+    }
+}
+
+impl Peer for AmqpEngine {
+    type Hub = EngineHub;
+
+    fn hub(&self) -> EngineHub {
+        EngineHub(self.0.hub())
+    }
+
+    fn publish(&self, partition: PartitionId, after_ms: i64, event: Event) -> i64 {
+        self.0.publish(partition, after_ms, event)
+    }
+
+    fn expire_before(&self, partition: PartitionId, sequence: i64) {
+        self.0.expire_before(partition, sequence);
+    }
+
+    fn recreate(&self) {
+        self.0.recreate();
     }
 }

@@ -4,8 +4,8 @@ use stamp_emulator::{EmulatorConfig, EventHubsEmulator, Hub, OutgoingEvent, Refu
 use stamp_model::{BatchLimits, PartitionId};
 use tokio::time::Instant;
 
-use super::AmqpSource;
-use crate::{AmqpConfig, AmqpHub, EventHub, HubError, PartitionSource, StartPosition};
+use super::EngineSource;
+use crate::{AmqpConfig, AmqpHub, EngineHub, EventHub, HubError, PartitionSource, StartPosition};
 
 const LIMITS: BatchLimits = BatchLimits {
     events_max: 100,
@@ -14,11 +14,11 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 /// An open source of a hub that holds one event.
-async fn open() -> (EventHubsEmulator, Hub, AmqpSource) {
+async fn open() -> (EventHubsEmulator, Hub, EngineSource) {
     open_with(AmqpConfig::default()).await
 }
 
-async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, AmqpSource) {
+async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, EngineSource) {
     let emulator = EventHubsEmulator::start(EmulatorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..EmulatorConfig::default()
@@ -27,8 +27,9 @@ async fn open_with(config: AmqpConfig) -> (EventHubsEmulator, Hub, AmqpSource) {
     .unwrap();
     let hub = emulator.hub("telemetry").unwrap();
     hub.publish(0, OutgoingEvent::default()).unwrap();
-    let client =
-        AmqpHub::with_connection_string(&config, &emulator.connection_string("telemetry")).unwrap();
+    let client = EngineHub(
+        AmqpHub::with_connection_string(&config, &emulator.connection_string("telemetry")).unwrap(),
+    );
     let source = client
         .open(PartitionId::new(0).unwrap(), StartPosition::Earliest, None)
         .await

@@ -1,4 +1,4 @@
-//! One open partition: a receiver link, pulled.
+//! One open partition on the engine `fe2o3-amqp`: what [`super::receiver`] is checked against.
 
 use std::mem;
 
@@ -7,12 +7,8 @@ use fe2o3_amqp::Receiver;
 use fe2o3_amqp::link::RecvError;
 use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp::link::receiver::CreditMode;
-use fe2o3_amqp_types::definitions::Fields;
 use fe2o3_amqp_types::messaging::{Batch, Data, Source};
-use fe2o3_amqp_types::primitives::{Symbol, Value};
 use futures_util::FutureExt as _;
-use serde_amqp::described::Described;
-use serde_amqp::descriptor::Descriptor;
 use stamp_model::{BatchLimits, Event, EventBatch, PartitionId};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
@@ -22,22 +18,15 @@ use super::connection::{Connection, answer_within};
 use super::event::read_event;
 use super::fault::Fault;
 use super::tap::Inbox;
-use super::{Hub, asked};
+use super::{Hub, asked, position};
 use crate::error::Asked;
 use crate::{HubError, PartitionSource, StartPosition};
 
-/// Key and descriptor of the filter that Event Hubs takes a position from.
-const SELECTOR: &str = "apache.org:selector-filter:string";
-const SELECTOR_CODE: u64 = 0x0000_468C_0000_0004;
-
-/// Link property that makes a reader the only one.
-const OWNER_LEVEL: &str = "com.microsoft:epoch";
-
-/// An open partition of an [`AmqpHub`](crate::AmqpHub), on a connection of its own.
+/// An open partition of an [`EngineHub`](crate::EngineHub), on a connection of its own.
 ///
 /// When a token is about to end, the next pull puts a new one first, once; when that fails the pull
 /// fails.
-pub struct AmqpSource {
+pub struct EngineSource {
     connection: Connection,
     authorization: Authorization,
     receiver: Receiver,
@@ -57,7 +46,7 @@ pub struct AmqpSource {
     failure: Option<HubError>,
 }
 
-impl AmqpSource {
+impl EngineSource {
     pub(crate) async fn open(
         hub: &Hub,
         partition: PartitionId,
@@ -76,14 +65,10 @@ impl AmqpSource {
             .source(
                 Source::builder()
                     .address(path.as_str())
-                    .filter(
-                        [(Symbol::from(SELECTOR), selector(start))]
-                            .into_iter()
-                            .collect(),
-                    )
+                    .filter(position::filter(start))
                     .build(),
             )
-            .properties(link_properties(owner_level))
+            .properties(position::link_properties(owner_level))
             // The credit is ours to fill up, so that a dropped call can never lose some of it.
             .credit_mode(CreditMode::Manual)
             .attach(&mut connection.session);
@@ -229,7 +214,7 @@ impl AmqpSource {
     }
 }
 
-impl PartitionSource for AmqpSource {
+impl PartitionSource for EngineSource {
     async fn next_batch(&mut self, limits: BatchLimits) -> Result<EventBatch, HubError> {
         // The hub may answer a link before it looks at the token, and take it away right after: the
         // right to read is shown by an event, or by a link that stays.
@@ -300,32 +285,6 @@ fn collect(slots: &Batch<Data>, inbox: &Inbox) -> Option<Bytes> {
             Some(parts?.concat().into())
         }
     }
-}
-
-/// The position as a filter expression of Event Hubs.
-fn selector(start: StartPosition) -> Value {
-    let expression = match start {
-        StartPosition::Earliest => "amqp.annotation.x-opt-offset > '-1'".to_owned(),
-        StartPosition::Latest => "amqp.annotation.x-opt-offset > '@latest'".to_owned(),
-        StartPosition::AfterSequence(sequence) => {
-            format!("amqp.annotation.x-opt-sequence-number > '{sequence}'")
-        }
-        StartPosition::EnqueuedAt(at_us) => {
-            let at_ms = at_us.div_euclid(1_000);
-            format!("amqp.annotation.x-opt-enqueued-time >= '{at_ms}'")
-        }
-    };
-    Value::Described(Box::new(Described {
-        descriptor: Descriptor::Code(SELECTOR_CODE),
-        value: Value::String(expression),
-    }))
-}
-
-fn link_properties(owner_level: Option<i64>) -> Fields {
-    owner_level
-        .map(|level| (Symbol::from(OWNER_LEVEL), Value::Long(level)))
-        .into_iter()
-        .collect()
 }
 
 #[cfg(test)]

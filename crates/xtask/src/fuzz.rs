@@ -42,9 +42,10 @@ struct Target {
     lake: bool,
 }
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     target("amqp_codec", "amqp", false),
     target("amqp_event", "amqp", false),
+    target("amqp_receiver", "amqp", false),
     target("amqp_stream", "amqp", false),
     target("body", "json", false),
     target("emulator", "amqp", false),

@@ -17,7 +17,7 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use stamp_emulator::amqp::frame::{self, AMQP_HEADER, FrameKind, SASL_HEADER};
 use stamp_emulator::amqp::performative::{self, Flow, Performative, Role};
 use stamp_emulator::amqp::{code, encode as put};
-use stamp_fuzz::{RULES, TARGETS, TELEMETRY};
+use stamp_fuzz::{RULES, TARGETS, TELEMETRY, conversation, opened_conversation};
 
 /// Rows of the series that become bodies.
 const ROWS: usize = 24;
@@ -213,6 +213,58 @@ fn message(more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// What a hub says to the receiver of a partition. The first byte says how the conversation begins,
+/// the others the length of its pieces and the credit.
+fn received(messages: &[Vec<u8>]) -> Seeds {
+    let mut seeds = Seeds::new();
+    for (head, piece, condition) in [
+        ([1, 255, 200], 4_096, None),
+        ([1, 7, 200], 64, Some("amqp:link:stolen")),
+        ([1, 100, 4], 100, Some("com.microsoft:server-busy")),
+        ([1, 255, 4], 4_096, None),
+    ] {
+        let said = conversation(messages, piece, condition);
+        seeds.push(("amqp_receiver", with(&head, said)));
+    }
+    let begun = opened_conversation(false);
+    let all = with(&begun, conversation(messages, 4_096, None));
+    seeds.push(("amqp_receiver", with(&[0, 255, 200], all)));
+    let mut answered = Vec::new();
+    frame::put(&mut answered, FrameKind::Amqp, 0, |out| {
+        let credit = Flow {
+            next_incoming_id: Some(0),
+            incoming_window: 2_048,
+            handle: Some(7),
+            delivery_count: Some(0),
+            link_credit: Some(100),
+            echo: true,
+            ..Flow::default()
+        };
+        performative::put_flow(out, &credit);
+    });
+    frame::put(&mut answered, FrameKind::Amqp, 0, |out| {
+        put::descriptor(out, code::TRANSFER);
+        put::list(out, 2, |out| {
+            put::uint(out, 8);
+            put::uint(out, 0);
+        });
+        put::descriptor(out, code::PROPERTIES);
+        put::list(out, 6, |out| {
+            out.extend_from_slice(&[0x40; 5]);
+            put::ulong(out, 0);
+        });
+        put::descriptor(out, code::APPLICATION_PROPERTIES);
+        put::map(out, 1, |out| {
+            put::string(out, "status-code");
+            put::int(out, 202);
+        });
+    });
+    seeds.push(("amqp_receiver", with(&[3, 255, 8], &answered)));
+    let all = with(&opened_conversation(true), &answered);
+    seeds.push(("amqp_receiver", with(&[2, 40, 8], all)));
+    seeds
+}
+
 fn messages() -> Seeds {
     let data = |out: &mut Vec<u8>, body: &[u8]| {
         put::descriptor(out, code::DATA);
@@ -276,7 +328,7 @@ fn messages() -> Seeds {
             put::list(out, 1, |out| put::int(out, 7));
         }),
     ];
-    let mut seeds = Seeds::new();
+    let mut seeds = received(&messages);
     for message in messages {
         seeds.push(("amqp_codec", message.clone()));
         seeds.push(("amqp_event", message));

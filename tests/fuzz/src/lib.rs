@@ -7,6 +7,7 @@
 
 mod amqp_codec;
 mod amqp_event;
+mod amqp_receiver;
 mod amqp_stream;
 mod body;
 #[cfg(feature = "lake")]
@@ -25,6 +26,7 @@ mod webhook;
 
 pub use amqp_codec::amqp_codec;
 pub use amqp_event::amqp_event;
+pub use amqp_receiver::{amqp_receiver, conversation, opened_conversation};
 pub use amqp_stream::amqp_stream;
 pub use body::{RULES, TELEMETRY, body};
 #[cfg(feature = "lake")]
@@ -49,9 +51,10 @@ pub struct Target {
 
 /// Every target.
 #[cfg(feature = "lake")]
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     target("amqp_codec", amqp_codec),
     target("amqp_event", amqp_event),
+    target("amqp_receiver", amqp_receiver),
     target("amqp_stream", amqp_stream),
     target("body", body),
     target("config", config),

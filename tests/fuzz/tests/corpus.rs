@@ -121,6 +121,7 @@ macro_rules! targets {
 targets! {
     values_frames_and_performatives_are_read_as_they_are_written: "amqp_codec",
     a_message_means_the_same_to_two_readers_and_loses_nothing: "amqp_event",
+    whatever_a_hub_says_is_events_or_an_end_that_is_named: "amqp_receiver",
     the_tap_changes_and_loses_no_byte_of_a_stream: "amqp_stream",
     the_decoders_are_of_one_opinion_and_rejections_leave_nothing_behind: "body",
     a_configuration_in_force_is_printed_as_it_is_and_no_key_is_shown: "config",

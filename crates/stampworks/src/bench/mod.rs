@@ -81,7 +81,8 @@ pub(crate) struct BenchArgs {
     /// Measures nothing: writes the bodies of the input to this file, one JSON object a line, for other programs.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "transport", "json"])]
     write_input: Option<PathBuf>,
-    /// Measures nothing: takes a file of `--write-input` with the same seed and interval to Parquet, on one thread.
+    /// Measures nothing: takes a file of `--write-input` to Parquet, on one thread. Seed, interval, devices and tenants
+    /// must be those that it was written with.
     #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = ["only", "transport", "json", "write_input"])]
     input: Option<PathBuf>,
     /// Where the Parquet files of `--input` go.

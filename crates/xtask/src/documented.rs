@@ -1,6 +1,6 @@
 //! The commands of this program that documents name are ones that it takes.
 
-use crate::{HELP, fuzz, sim, soak, tidy};
+use crate::{HELP, fuzz, image, sim, soak, tidy};
 
 /// What follows `cargo xtask` at each place of a text, up to the end of the span, line or remark.
 fn calls(text: &str) -> impl Iterator<Item = Vec<&str>> {
@@ -33,6 +33,7 @@ fn is_taken(words: &[&str]) -> bool {
         // It is named without its length.
         ["soak"] => true,
         ["soak", rest @ ..] => soak::Soak::parse(rest).is_ok(),
+        ["image", rest @ ..] => image::Image::parse(rest).is_ok(),
         ["fuzz", rest @ ..] => fuzz::Plan::parse(rest).is_ok(),
         [command] => HELP.lines().any(|line| {
             line.strip_prefix("  ")

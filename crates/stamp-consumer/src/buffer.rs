@@ -11,6 +11,7 @@ use stamp_telemetry::{LINKS_MAX, TraceContext};
 use tokio::time::Instant;
 
 use crate::memory::{Charge, MemoryAccount};
+use crate::muster::{Coming, Seat, TABLES};
 
 /// The position of an event, for checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,13 @@ impl Rows {
         self.raw.push(row);
     }
 
+    /// Which tables they go to, in the order of [`crate::muster`]. Rollups go with readings.
+    fn tables(&self) -> [bool; TABLES] {
+        let has_readings = self.readings.as_ref().is_some_and(|rows| !rows.is_empty());
+        let second = has_readings || !self.gaps.is_empty();
+        [!self.raw.is_empty(), second, has_readings]
+    }
+
     /// Rows of every kind.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
@@ -93,6 +101,8 @@ pub(crate) struct Active {
     /// Traces that messages in here belong to: the first [`LINKS_MAX`] different ones, and none when
     /// no spans are made.
     pub messages: Vec<TraceContext>,
+    /// Beside the buffers of the other partitions.
+    pub seat: Seat,
     charge: Charge,
 }
 
@@ -117,7 +127,9 @@ impl Active {
 
     /// Corrects the memory account to what the rows hold.
     pub(crate) fn recharge(&mut self) {
-        self.charge.set(self.rows.bytes());
+        let bytes = self.rows.bytes();
+        self.charge.set(bytes);
+        self.seat.set_bytes(bytes);
     }
 }
 
@@ -136,7 +148,14 @@ pub(crate) struct Sealed {
     pub rows: Rows,
     /// Traces that some of the messages belong to.
     pub messages: Vec<TraceContext>,
-    _charge: Charge,
+    charge: Charge,
+}
+
+impl Sealed {
+    /// Bytes charged, which are freed once these are committed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.charge.bytes()
+    }
 }
 
 /// A flush under way, or one that was given up and waits for its next turn.
@@ -235,21 +254,25 @@ impl Lane {
         account: &MemoryAccount,
         before: &Position,
         now: impl FnOnce() -> Instant,
-        rows: impl FnOnce() -> Rows,
+        rows: impl FnOnce() -> (Rows, Seat),
     ) -> &mut Active {
-        self.active.get_or_insert_with(|| Active {
-            before: before.unshared(),
-            last: before.sequence,
-            since: now(),
-            rows: rows(),
-            messages: Vec::new(),
-            charge: Charge::none(account),
+        self.active.get_or_insert_with(|| {
+            let (rows, seat) = rows();
+            Active {
+                before: before.unshared(),
+                last: before.sequence,
+                since: now(),
+                rows,
+                messages: Vec::new(),
+                seat,
+                charge: Charge::none(account),
+            }
         })
     }
 
     /// Takes the growing buffer for a flush. Only when none is flying: batches of a table never
-    /// overtake each other.
-    pub(crate) fn seal(&mut self, app: &AppId, now: Instant) -> Option<Arc<Sealed>> {
+    /// overtake each other. The second value has the other partitions' flushes wait for this one.
+    pub(crate) fn seal(&mut self, app: &AppId, now: Instant) -> Option<(Arc<Sealed>, Coming)> {
         if self.flying.is_some() {
             return None;
         }
@@ -259,6 +282,7 @@ impl Lane {
             since,
             mut rows,
             messages,
+            seat,
             mut charge,
         } = self.active.take()?;
         // Held events came after younger ones of other lanes.
@@ -275,14 +299,15 @@ impl Lane {
             since,
             rows,
             messages,
-            _charge: charge,
+            charge,
         });
         self.flying = Some(Flying {
             sealed: sealed.clone(),
             since: now,
             given_up: 0,
         });
-        Some(sealed)
+        let coming = seat.depart(sealed.rows.tables());
+        Some((sealed, coming))
     }
 
     /// How far a checkpoint may go as far as this lane is concerned; `None` when it holds nothing.
@@ -301,6 +326,12 @@ impl Lane {
         self.active
             .as_ref()
             .map_or(0, |active| active.charge.bytes())
+    }
+
+    /// Bytes in the growing buffers of all partitions; 0 when there is none here.
+    pub(crate) fn bytes_together(&self) -> usize {
+        let active = self.active.as_ref();
+        active.map_or(0, |active| active.seat.bytes_together())
     }
 
     /// Since when the oldest row waits.
@@ -326,9 +357,12 @@ fn trace_of(event: &Event) -> Option<TraceContext> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use stamp_model::{HubIdentity, StampId};
 
     use super::*;
+    use crate::muster::Muster;
 
     fn at(sequence: i64) -> Position {
         Position {
@@ -354,7 +388,8 @@ mod tests {
     fn add(lane: &mut Lane, account: &MemoryAccount, sequence: i64) {
         let partition = PartitionId::new(0).unwrap();
         let active = lane.open(account, &at(sequence - 1), Instant::now, || {
-            Rows::new(None, partition)
+            let seat = Muster::new(Duration::ZERO).seat();
+            (Rows::new(None, partition), seat)
         });
         active.rows.gaps.push(GapRow {
             partition,
@@ -377,7 +412,7 @@ mod tests {
         add(&mut lane, &account, 6);
         assert_eq!(lane.before(), Some(&at(4)));
 
-        let sealed = lane.seal(&app(), Instant::now()).unwrap();
+        let (sealed, _) = lane.seal(&app(), Instant::now()).unwrap();
         add(&mut lane, &account, 9);
         assert_eq!((sealed.last, lane.before()), (6, Some(&at(4))));
 

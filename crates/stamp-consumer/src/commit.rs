@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stamp_lake::{DataFile, EncodedFile, LakeError, Snapshot, Table};
+use stamp_lake::{DataFile, LakeError, Snapshot, Table};
 use stamp_model::{AppId, Mark, PartitionId, START, Sequences};
 use stamp_resilience::{Classify, FailureKind, GaveUp, Peer, idempotent};
 use stamp_telemetry::{CommitOutcome, Metrics};
@@ -14,21 +14,12 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::muster::Coming;
+use crate::parts::{Encoded, Known, Part, encode, sharing};
 use crate::turns::{Party, Turns};
 
 /// Most batches in one commit; the rest go into the next.
 const JOBS_MAX: usize = 256;
-
-/// What of a job's rows a table has already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Everything up to this sequence number.
-    UpTo(i64),
-    /// These sequence numbers.
-    Rows(Sequences),
-    /// These ranges of sequence numbers.
-    Ranges(Vec<(i64, i64)>),
-}
 
 /// How it is found out which rows a table has already.
 ///
@@ -45,9 +36,6 @@ pub(crate) enum Settled {
     Ranges(PartitionId),
 }
 
-/// Encodes the rows that are not known. Called on a blocking thread, once for each answer.
-pub(crate) type Encode = Arc<dyn Fn(&Known) -> Result<Vec<EncodedFile>, LakeError> + Send + Sync>;
-
 /// A batch of rows of one partition for one table.
 #[derive(Clone)]
 pub(crate) struct Job {
@@ -63,7 +51,7 @@ pub(crate) struct Job {
     /// Where a table without a mark counts as being.
     pub unmarked: i64,
     /// The rows.
-    pub encode: Encode,
+    pub part: Part,
 }
 
 /// What became of a job.
@@ -71,7 +59,7 @@ pub(crate) struct Job {
 pub(crate) struct Committed {
     /// Rows this job added to the table; the others were there already.
     pub rows: u64,
-    /// Parquet bytes written.
+    /// Parquet bytes written; of files that several jobs share, its part by rows.
     pub bytes: u64,
     /// The mark that this job moved, when it surely was this job: the table has exactly its rows
     /// above it. `None` when the table was ahead, by another owner or by an attempt whose reply was
@@ -141,16 +129,17 @@ enum Found {
     BelowFloor,
 }
 
-/// Files of one job that are in the store, waiting for the commit that names them.
+/// Files that are in the store, waiting for the commit that names them.
 struct Staged {
-    known: Known,
+    /// Whose rows are in them, by place in the batch, and what each table had of these.
+    of: Vec<(usize, Known)>,
     files: Vec<DataFile>,
-    committed: Committed,
 }
 
 struct Waiting {
     job: Job,
-    staged: Option<Staged>,
+    /// What was last staged of it.
+    staged: Option<Committed>,
     /// The mark that the running attempt finds.
     found: Found,
     done: oneshot::Sender<Result<Committed, CommitFailure>>,
@@ -222,7 +211,8 @@ impl Committer {
             Some(Box::new(LastCommit { version, rows, at }));
     }
 
-    /// Commits `job`, together with whatever else is waiting.
+    /// Commits `job`, together with whatever else is waiting. `coming` says for whom to wait first,
+    /// at which of its tables this is.
     ///
     /// Whoever comes first leads; the others' rows ride along. Not cancel-safe in the sense that
     /// the job may or may not be committed when the future is dropped; marks make that harmless.
@@ -233,9 +223,14 @@ impl Committer {
     pub(crate) async fn commit(
         &self,
         job: Job,
+        coming: Option<(&mut Coming, usize)>,
         cancel: &CancellationToken,
     ) -> Result<Committed, CommitFailure> {
         let mut answer = self.push(job.clone());
+        let others = coming.map(|(coming, table)| {
+            coming.came_to(table);
+            (&*coming, table)
+        });
         loop {
             tokio::select! {
                 biased;
@@ -246,6 +241,9 @@ impl Committer {
                     Err(_) => answer = self.push(job.clone()),
                 },
                 mut snapshot = self.lead.lock() => {
+                    if let Some((others, table)) = others {
+                        others.gathered(table, cancel).await;
+                    }
                     let batch = self.take();
                     if !batch.is_empty() {
                         self.run(batch, &mut snapshot, cancel).await;
@@ -286,8 +284,12 @@ impl Committer {
         cancel: &CancellationToken,
     ) {
         let mut tries = self.peer.begin(idempotent("table.commit"), cancel);
+        let mut staged = Vec::new();
         let result = loop {
-            match tries.attempt(|_| self.attempt(&mut batch, snapshot)).await {
+            match tries
+                .attempt(|_| self.attempt(&mut batch, &mut staged, snapshot))
+                .await
+            {
                 Ok(Some(())) => break Ok(()),
                 Ok(None) => {}
                 Err(gave_up) => break Err(CommitFailure::GaveUp(Arc::new(gave_up))),
@@ -297,14 +299,13 @@ impl Committer {
             self.metrics.commit(self.name, CommitOutcome::Failed);
         }
         for waiting in batch {
-            let staged = waiting.staged.as_ref();
             let committed = Committed {
                 moved: match waiting.found {
                     Found::At(mark) => Some(mark),
                     Found::Ahead | Found::BelowFloor => None,
                 },
                 is_below_floor: waiting.found == Found::BelowFloor,
-                ..staged.map_or(Committed::default(), |staged| staged.committed)
+                ..waiting.staged.unwrap_or_default()
             };
             let _ = waiting.done.send(result.clone().map(|()| committed));
         }
@@ -314,6 +315,7 @@ impl Committer {
     async fn attempt(
         &self,
         batch: &mut [Waiting],
+        staged: &mut Vec<Staged>,
         cached: &mut Option<Snapshot>,
     ) -> Result<(), CommitError> {
         // Taken out: after any error the next attempt must read the marks anew.
@@ -321,10 +323,9 @@ impl Committer {
             Some(snapshot) => snapshot,
             None => self.table.load().await.map_err(|cause| self.lake(cause))?,
         };
-        let mut files = Vec::new();
         let mut marks = Vec::new();
-        let mut rows = 0;
-        for waiting in batch.iter_mut() {
+        let mut to_stage = Vec::new();
+        for (place, waiting) in batch.iter_mut().enumerate() {
             let mark = snapshot.mark(&waiting.job.app).unwrap_or(START);
             let is_ahead = mark >= waiting.job.last;
             waiting.found = match mark {
@@ -340,12 +341,7 @@ impl Committer {
             if is_ahead && waiting.job.settled == Settled::Mark {
                 continue;
             }
-            let known = self.known(&waiting.job, mark).await?;
-            files.extend(self.stage(waiting, known).await?);
-            rows += waiting
-                .staged
-                .as_ref()
-                .map_or(0, |staged| staged.committed.rows);
+            to_stage.push((place, self.known(&waiting.job, mark).await?));
             if !is_ahead {
                 marks.push(Mark {
                     app: waiting.job.app.clone(),
@@ -353,13 +349,14 @@ impl Committer {
                 });
             }
         }
+        let staging = to_stage.iter().map(|&(place, _)| place).collect::<Vec<_>>();
+        let files = self.stage(batch, staged, to_stage).await?;
         if marks.is_empty() && files.is_empty() {
             // Whoever has staged files by now committed them himself and lost the reply.
             let ours = batch.iter().any(|waiting| waiting.staged.is_some());
             if ours {
-                let staged = batch.iter().filter_map(|waiting| waiting.staged.as_ref());
-                let rows = staged.map(|staged| staged.committed.rows).sum();
-                self.committed(snapshot.version(), rows);
+                let rows = batch.iter().filter_map(|waiting| waiting.staged);
+                self.committed(snapshot.version(), rows.map(|staged| staged.rows).sum());
             }
             self.metrics.commit(
                 self.name,
@@ -372,6 +369,8 @@ impl Committer {
             *cached = Some(snapshot);
             return Ok(());
         }
+        let rows = staging.into_iter().filter_map(|place| batch[place].staged);
+        let rows = rows.map(|staged| staged.rows).sum();
         match self.table.append(&snapshot, files, &marks).await {
             Ok(next) => {
                 self.metrics.commit(self.name, CommitOutcome::Committed);
@@ -431,40 +430,64 @@ impl Committer {
         Ok(ranges)
     }
 
-    /// The files of one job's unknown rows: encoded and put, unless the last attempt did it.
+    /// The files of the jobs' unknown rows: encoded and put, unless the last attempt did it.
     async fn stage(
         &self,
-        waiting: &mut Waiting,
-        known: Known,
+        batch: &mut [Waiting],
+        staged: &mut Vec<Staged>,
+        mut to_stage: Vec<(usize, Known)>,
     ) -> Result<Vec<DataFile>, CommitError> {
-        let staged = waiting.staged.as_ref();
-        if let Some(staged) = staged.filter(|staged| staged.known == known) {
-            return Ok(staged.files.clone());
-        }
         // What was staged under another answer stays in the store as files that nobody names.
-        waiting.staged = None;
-        let encoded = self.encode(&waiting.job, known.clone()).await?;
-        let mut committed = Committed::default();
-        let mut files = Vec::with_capacity(encoded.len());
-        for file in encoded {
-            committed.rows += file.rows;
-            committed.bytes += file.bytes.len() as u64;
-            files.push(
-                self.table
-                    .put(&file)
-                    .await
-                    .map_err(|cause| self.lake(cause))?,
-            );
+        let before = std::mem::take(staged);
+        let mut all = Vec::new();
+        while !to_stage.is_empty() {
+            let parts = to_stage.iter().map(|&(place, _)| &batch[place].job.part);
+            let rest = to_stage.split_off(sharing(parts));
+            let of = std::mem::replace(&mut to_stage, rest);
+            let same = before.iter().find(|staged| staged.of == of);
+            let files = match same {
+                Some(same) => same.files.clone(),
+                None => self.stage_together(batch, &of).await?,
+            };
+            all.extend(files.iter().cloned());
+            staged.push(Staged { of, files });
         }
-        waiting.staged = Some(Staged {
-            known,
-            files: files.clone(),
-            committed,
-        });
-        Ok(files)
+        Ok(all)
     }
 
-    async fn encode(&self, job: &Job, known: Known) -> Result<Vec<EncodedFile>, CommitError> {
+    /// Encodes what shares files and puts these.
+    async fn stage_together(
+        &self,
+        batch: &mut [Waiting],
+        of: &[(usize, Known)],
+    ) -> Result<Vec<DataFile>, CommitError> {
+        let parts = of.iter().map(|(place, known)| {
+            let waiting = &mut batch[*place];
+            waiting.staged = None;
+            (waiting.job.part.clone(), known.clone())
+        });
+        let Encoded { files, rows } = self.encode(parts.collect()).await?;
+        let bytes = files
+            .iter()
+            .map(|file| file.bytes.len() as u64)
+            .sum::<u64>();
+        let mut put = Vec::with_capacity(files.len());
+        for file in files {
+            let file = self.table.put(&file).await;
+            put.push(file.map_err(|cause| self.lake(cause))?);
+        }
+        let all = rows.iter().sum::<u64>().max(1);
+        for ((place, _), rows) in of.iter().zip(rows) {
+            batch[*place].staged = Some(Committed {
+                rows,
+                bytes: bytes * rows / all,
+                ..Committed::default()
+            });
+        }
+        Ok(put)
+    }
+
+    async fn encode(&self, parts: Vec<(Part, Known)>) -> Result<Encoded, CommitError> {
         let broken = |detail: String| CommitError::Encoder {
             table: self.table.url().to_string(),
             detail,
@@ -474,10 +497,9 @@ impl Committer {
             .acquire(*party)
             .await
             .map_err(|e| broken(e.to_string()))?;
-        let encode = job.encode.clone();
         let encoded = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            encode(&known)
+            encode(&parts)
         });
         encoded
             .await

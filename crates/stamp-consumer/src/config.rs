@@ -29,6 +29,10 @@ pub use quota::QuotaConfig;
 /// Largest configuration, schema or device file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// Smallest limit of a pull that many partitions lead to: some hundred usual events. A larger event still
+/// comes, alone.
+const PULL_BYTES_MIN: u64 = 64 << 10;
+
 /// Highest owner level: far above any that is given by hand, and one can still be added to it.
 const OWNER_LEVEL_MAX: i64 = (1 << 62) - 1;
 
@@ -86,7 +90,8 @@ pub struct ReadConfig {
     /// Most events in one pull, 1 to 5,000. Default 1,000.
     #[schemars(range(min = 1, max = 5_000))]
     pub batch_events_max: usize,
-    /// Most bytes in one pull, 64 KiB to 16 MiB. Default 1 MiB. One event always fits.
+    /// Most bytes in one pull, 64 KiB to 16 MiB. Default 1 MiB. One event always fits. Less where the pulls
+    /// of all partitions would take more than an eighth of `buffer-max`.
     #[serde(serialize_with = "size::print")]
     #[schemars(with = "String", extend("x-size" = ["64KiB", "16MiB"]))]
     pub batch_bytes_max: ByteSize,
@@ -516,6 +521,16 @@ impl ReadConfig {
         let bytes = self
             .tenant_buffer_max
             .map_or(share.max(1 << 20), |size| size.as_u64());
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of one pull in each of `partitions` partitions: `batch-bytes-max` at most. Each partition has the memory
+    /// of a pull in hand, waiting or not: all of them together take an eighth of `buffer-max`, so
+    /// that rows have the rest.
+    #[must_use]
+    pub fn pull_bytes(&self, partitions: usize) -> usize {
+        let share = self.buffer_max.as_u64() / 8 / partitions.max(1) as u64;
+        let bytes = self.batch_bytes_max.as_u64().min(share.max(PULL_BYTES_MIN));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 }

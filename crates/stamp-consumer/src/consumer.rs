@@ -1,14 +1,14 @@
 //! The service of one stamp: opens hub and tables, runs a worker a partition, stops cleanly.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use stamp_eventhubs::{EventHub, HubError, HubProperties};
 use stamp_lake::{Lake, LakeError, Table};
 use stamp_model::{PartitionId, TenantId};
 use stamp_resilience::{GaveUp, Observer, Peer, idempotent};
 use stamp_rollup::Windows;
-use stamp_schema::Schema;
+use stamp_schema::{Decoder, Schema};
 use stamp_status::Facts;
 use stamp_telemetry::{Metrics, Traces};
 use tokio::sync::{OnceCell, Semaphore};
@@ -21,6 +21,7 @@ use crate::directory::Directory;
 use crate::error::ConfigError;
 use crate::flush::Sink;
 use crate::memory::MemoryAccount;
+use crate::muster::Muster;
 use crate::owners::Owners;
 use crate::ownership::Holding;
 use crate::progress::Progress;
@@ -216,6 +217,10 @@ impl<H: EventHub> Consumer<H> {
             )
         };
         let windows = config.windows()?;
+        // Every partition looks at its buffers once in `batch-wait-max`.
+        let patience = (config.consumer.batch_wait_max * 2).min(config.consumer.flush_age / 2);
+        let muster = || Muster::new(patience);
+        let one_decoder = parts.tenants.len() * partitions.len() > DECODERS_MAX;
         let directory = directory(&parts.tenants, &config.tenancy)?;
         let mut tenants = Vec::with_capacity(parts.tenants.len());
         for (index, plan) in parts.tenants.iter().enumerate() {
@@ -223,7 +228,8 @@ impl<H: EventHub> Consumer<H> {
             let name = format!("store.{}", plan.id);
             let peer = peer(name, &config.resilience.store, 100 + index as u64)?;
             let commit_to = |name, table: &Table, peer: &Peer| committer(name, table, peer, index);
-            tenants.push(tenant(plan, &peer, windows, &commit_to));
+            let tenant = tenant(plan, &peer, windows, muster(), one_decoder, &commit_to);
+            tenants.push(tenant);
         }
         let own = parts.lake.stamp();
         let (quarantine, gaps) = (own.quarantine(), own.gaps());
@@ -274,6 +280,7 @@ impl<H: EventHub> Consumer<H> {
                 directory,
                 tenants,
                 stamp_sink,
+                stamp_muster: muster(),
                 quarantine,
                 gaps,
                 hub_peer,
@@ -346,6 +353,10 @@ impl<H: EventHub> Consumer<H> {
     }
 }
 
+/// Most decoders of a process, of which one for each tenant and partition learns from nobody else's
+/// messages and waits for nobody: some 7 KiB each. Above it a tenant has one.
+const DECODERS_MAX: usize = 1_024;
+
 /// How many flushes are encoded at a time: one a core, and no more than `buffer-max` pays for, so
 /// that a machine with many cores needs no more memory than was asked for (docs/performance.md).
 fn encoders(config: &ConsumerConfig) -> usize {
@@ -370,6 +381,8 @@ fn tenant(
     plan: &TenantPlan,
     peer: &Peer,
     windows: Windows,
+    muster: Arc<Muster>,
+    one_decoder: bool,
     committer: &impl Fn(&'static str, &Table, &Peer) -> Committer,
 ) -> Tenant {
     let root = plan.lake.tenant(&plan.id);
@@ -390,6 +403,8 @@ fn tenant(
         tables: [readings, rollups, rejected],
         replays: root.replays(),
         rolling_forward: Semaphore::new(1),
+        muster,
+        decoder: one_decoder.then(|| Mutex::new(Decoder::new(plan.schema.clone()))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use stamp_eventhubs::{EventHub, PartitionProperties, StartPosition};
@@ -12,7 +12,7 @@ use stamp_model::{
 };
 use stamp_resilience::{Classify, FailureKind, Peer, idempotent};
 use stamp_rollup::Windows;
-use stamp_schema::Schema;
+use stamp_schema::{Decoder, Schema};
 use stamp_telemetry::{FlushAbout, FlushSpan, Metrics, Traces};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ use crate::consumer::Clock;
 use crate::directory::{Directory, TenantIndex};
 use crate::flush::{Flushed, Sink};
 use crate::memory::MemoryAccount;
+use crate::muster::{Coming, Muster};
 use crate::owners::Owners;
 use crate::progress::Progress;
 use crate::quota::{Excess, Load, Meter, Share, SharedMeter};
@@ -45,6 +46,10 @@ pub(crate) struct Tenant {
     pub(crate) replays: Table,
     /// A page of one partition at a time is rolled forward.
     pub(crate) rolling_forward: Semaphore,
+    /// Its buffers in all partitions.
+    pub(crate) muster: Arc<Muster>,
+    /// One for all partitions, where one for each would take too much memory.
+    pub(crate) decoder: Option<Mutex<Decoder>>,
 }
 
 /// How many of the hub's partitions this process reads.
@@ -104,6 +109,7 @@ pub(crate) struct Shared<H> {
     pub(crate) directory: Directory,
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) stamp_sink: Arc<Sink>,
+    pub(crate) stamp_muster: Arc<Muster>,
     pub(crate) quarantine: Table,
     pub(crate) gaps: Table,
     pub(crate) checkpoints: Checkpoints,
@@ -160,7 +166,8 @@ impl<H: EventHub> Shared<H> {
     }
 
     /// Writes a sealed batch of a lane whose worker began after `start`. Calling it again with the
-    /// same batch adds nothing twice.
+    /// same batch adds nothing twice. `coming`: flushes of other partitions wait for this one, and
+    /// it for them.
     ///
     /// # Errors
     /// The first table's failure; what follows it was not touched by this call.
@@ -168,11 +175,13 @@ impl<H: EventHub> Shared<H> {
         &self,
         lane: LaneId,
         sealed: &Arc<Sealed>,
+        coming: Option<Coming>,
         (partition, start): (PartitionId, i64),
         cancel: &CancellationToken,
     ) -> Result<Flushed, FlushFailure> {
         let span = self.span(lane, sealed, partition);
-        let flushed = self.write(lane, sealed, (partition, start), cancel).await;
+        let from = (partition, start);
+        let flushed = self.write(lane, sealed, coming, from, cancel).await;
         match &flushed {
             Ok(flushed) => span.committed(&flushed.rows()),
             Err(failure) => span.failed(&crate::chain(failure).to_string()),
@@ -199,10 +208,12 @@ impl<H: EventHub> Shared<H> {
         &self,
         lane: LaneId,
         sealed: &Arc<Sealed>,
+        coming: Option<Coming>,
         (partition, start): (PartitionId, i64),
         cancel: &CancellationToken,
     ) -> Result<Flushed, FlushFailure> {
-        let mut flushed = self.sink(lane).flush(sealed, start, cancel).await?;
+        let sink = self.sink(lane);
+        let mut flushed = sink.flush(sealed, start, coming, cancel).await?;
         if let LaneId::Tenant(tenant) = lane
             && flushed.must_roll_forward
         {
@@ -385,20 +396,31 @@ impl<H: EventHub> Shared<H> {
         }
     }
 
+    /// How far a partition is.
     pub(crate) fn report(
         &self,
-        partition: PartitionId,
-        position: &Position,
+        (partition, position): (PartitionId, &Position),
         checkpointed: i64,
-        oldest: impl Iterator<Item = (LaneId, Instant)>,
     ) {
         if checkpointed > position.sequence {
             self.metrics.violated(Invariant::CheckpointBehindMarks);
         }
         self.progress
             .set(partition, position.sequence, checkpointed);
+    }
+
+    /// Since when the oldest row of each lane waits. One where none does says 0: a store that answers fast
+    /// would else leave its tenant without a series.
+    pub(crate) fn report_ages(
+        &self,
+        partition: PartitionId,
+        oldest: impl Iterator<Item = (LaneId, Option<Instant>)>,
+    ) {
         let ages = oldest.filter_map(|(lane, since)| match lane {
-            LaneId::Tenant(tenant) => Some((&self.tenants[tenant].id, since.elapsed())),
+            LaneId::Tenant(tenant) => {
+                let age = since.map_or(Duration::ZERO, |since| since.elapsed());
+                Some((&self.tenants[tenant].id, age))
+            }
             LaneId::Stamp => None,
         });
         self.metrics.unflushed(partition, ages);

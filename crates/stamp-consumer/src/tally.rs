@@ -1,4 +1,4 @@
-//! Counts of one round of taking events, published to the metrics once instead of per event.
+//! Counts of what became of events, published to the metrics now and then instead of per event.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,9 @@ use crate::directory::TenantIndex;
 use crate::quota::Excess;
 use crate::worker::LaneId;
 
+/// Notifications of devices, which are counted one by one, before the counts are published.
+const NOTIFICATIONS_MAX: usize = 1_000;
+
 #[derive(Debug, Clone, Default)]
 struct TenantTally {
     events: u64,
@@ -19,7 +22,7 @@ struct TenantTally {
     touched: bool,
 }
 
-/// What became of the events of one round.
+/// What became of the events since the counts were last published.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Events that were taken; with those released, the sum of all the others.
@@ -106,6 +109,11 @@ impl Tally {
         }
         let stamp = std::mem::take(&mut self.stamp_touched).then_some(LaneId::Stamp);
         tenants.into_iter().map(LaneId::Tenant).chain(stamp)
+    }
+
+    /// Whether it is to be published, lest it grow.
+    pub(crate) fn is_full(&self) -> bool {
+        self.notifications.len() >= NOTIFICATIONS_MAX
     }
 
     /// Whether every event that was taken became something.

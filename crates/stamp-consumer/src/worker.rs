@@ -7,6 +7,7 @@
 
 mod accept;
 mod diverted;
+mod flushing;
 mod recovery;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,12 +20,13 @@ use stamp_resilience::GaveUp;
 use stamp_schema::Decoder;
 use stamp_telemetry::PartitionState;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Lane, Position};
 use crate::directory::TenantIndex;
 use crate::flush::Flushed;
+use crate::lanes::Lanes;
 use crate::memory::Charge;
 use crate::reader::{Reader, Step};
 use crate::recover::{RecoverError, Recovered};
@@ -36,6 +38,10 @@ use diverted::Diverted;
 /// How often the hub is asked how far a partition reaches. Event Hubs allows 50 such calls a second
 /// for a whole namespace; this is at most 3.2 for 32 partitions.
 const REACH_EVERY: Duration = Duration::from_secs(10);
+
+/// How often counts and the ages of what waits are published: a scrape comes less often, and with many
+/// tenants it would cost more than the events.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Whose lane. Tenants first, so that iteration ends with the stamp's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +110,17 @@ enum Done {
     Reach(Option<PartitionProperties>),
 }
 
+impl Done {
+    /// Whose lane may be flushed again.
+    fn lane(&self) -> Option<LaneId> {
+        match self {
+            Self::Recovered(tenant, _) => Some(LaneId::Tenant(*tenant)),
+            Self::Flush(lane, _) | Self::Rested(lane) => Some(*lane),
+            Self::Checkpoint(..) | Self::Reach(_) => None,
+        }
+    }
+}
+
 /// Reads one partition until told to stop.
 pub(crate) struct PartitionWorker<H: EventHub> {
     shared: Arc<Shared<H>>,
@@ -119,12 +136,13 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     start: i64,
     /// Sequence numbers above it that are in some table already.
     settled: Sequences,
-    lanes: BTreeMap<LaneId, Lane>,
+    lanes: Lanes,
     diverted: Diverted,
     /// The event before the first loss that came while some tenant's tables were not asked yet.
     before_loss: Option<Position>,
+    /// Of tenants that have none for all partitions.
     decoders: BTreeMap<TenantIndex, Decoder>,
-    /// Bodies decoded so far by a learned shape, and by the general decoder.
+    /// Bodies decoded by a learned shape, and by the general decoder, since they were published.
     decoded: (u64, u64),
     /// Whether the hub is being asked how far the partition reaches, and when it was last.
     asking: bool,
@@ -136,6 +154,7 @@ pub(crate) struct PartitionWorker<H: EventHub> {
     tasks: JoinSet<Done>,
     checkpointed: i64,
     checkpointing: bool,
+    reported_at: Option<Instant>,
     tally: Tally,
     /// Cuts the retries of flushes when the time to drain is over.
     abandon: CancellationToken,
@@ -164,7 +183,7 @@ impl<H: EventHub> PartitionWorker<H> {
             fresh_above: i64::MAX,
             start: stamp_model::START,
             settled: Sequences::default(),
-            lanes: BTreeMap::new(),
+            lanes: Lanes::new(shared.tenants.len()),
             diverted: Diverted::default(),
             before_loss: None,
             decoders: BTreeMap::new(),
@@ -172,6 +191,7 @@ impl<H: EventHub> PartitionWorker<H> {
             tasks: JoinSet::new(),
             checkpointed: stamp_model::START,
             checkpointing: false,
+            reported_at: None,
             tally: Tally::default(),
             recoveries: abandon.child_token(),
             abandon_overflow: abandon.child_token(),
@@ -196,7 +216,7 @@ impl<H: EventHub> PartitionWorker<H> {
         if (is_displaced || lost.is_cancelled()) && self.has_overflow() {
             self.leave().await;
         } else {
-            self.drain().await;
+            self.drain(lost.is_cancelled()).await;
         }
         outcome
     }
@@ -325,58 +345,16 @@ impl<H: EventHub> PartitionWorker<H> {
         let bytes = self.shared.limits().bytes_max;
         let charge = self.shared.account.try_reserve(bytes);
         if charge.is_none() {
-            let largest = self.lanes.iter().filter(|(_, lane)| lane.flying.is_none());
-            let largest = largest
-                .max_by_key(|(_, lane)| lane.active_bytes())
-                .map(|(&id, _)| id);
-            if let Some(id) = largest {
-                self.seal(id);
-            }
+            self.make_room(bytes);
         }
         charge
-    }
-
-    fn start_flushes(&mut self) {
-        let now = Instant::now();
-        let due: Vec<LaneId> = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| self.shared.is_due(lane, now))
-            .map(|(&id, _)| id)
-            .collect();
-        for id in due {
-            self.seal(id);
-        }
-        self.flush_waiting();
-    }
-
-    fn seal(&mut self, id: LaneId) {
-        let lane = self.lanes.entry(id).or_default();
-        if let Some(sealed) = lane.seal(&self.app, Instant::now())
-            && !self.must_wait(id, sealed.last)
-        {
-            self.spawn_flush(id, sealed);
-        }
-    }
-
-    fn spawn_flush(&mut self, id: LaneId, sealed: Arc<crate::buffer::Sealed>) {
-        let abandon = match id {
-            LaneId::Tenant(_) => self.abandon.clone(),
-            LaneId::Stamp => self.abandon_overflow.clone(),
-        };
-        let shared = self.shared.clone();
-        let from = (self.partition, self.start);
-        self.tasks.spawn(async move {
-            let flushed = shared.flush(id, &sealed, from, &abandon).await;
-            Done::Flush(id, flushed)
-        });
     }
 
     fn landed(&mut self, done: Done) {
         match done {
             Done::Recovered(tenant, found) => self.recovered(tenant, found),
             Done::Flush(id, Ok(flushed)) => {
-                let Some(lane) = self.lanes.get_mut(&id) else {
+                let Some(lane) = self.lanes.get_mut(id) else {
                     return;
                 };
                 if let Some(flying) = lane.flying.take() {
@@ -386,11 +364,7 @@ impl<H: EventHub> PartitionWorker<H> {
             Done::Flush(id, Err(failure)) => {
                 let name = self.shared.lane_name(id);
                 tracing::error!(partition = %self.partition, tenant = name, error = %crate::chain(&failure), "flush given up, its rows are kept");
-                if let Some(flying) = self
-                    .lanes
-                    .get_mut(&id)
-                    .and_then(|lane| lane.flying.as_mut())
-                {
+                if let Some(flying) = self.lanes.get_mut(id).and_then(|lane| lane.flying.as_mut()) {
                     flying.given_up += 1;
                     let (peer, abandon) = (self.shared.lane_peer(id), self.abandon.clone());
                     self.tasks.spawn(async move {
@@ -400,9 +374,9 @@ impl<H: EventHub> PartitionWorker<H> {
                 }
             }
             Done::Rested(id) => {
-                let flying = self.lanes.get(&id).and_then(|lane| lane.flying.as_ref());
+                let flying = self.lanes.get(id).and_then(|lane| lane.flying.as_ref());
                 if let Some(sealed) = flying.map(|flying| flying.sealed.clone()) {
-                    self.spawn_flush(id, sealed);
+                    self.spawn_flush(id, sealed, None);
                 }
             }
             Done::Reach(reach) => {
@@ -480,13 +454,18 @@ impl<H: EventHub> PartitionWorker<H> {
         });
     }
 
-    fn report(&self) {
-        let oldest = self
-            .lanes
-            .iter()
-            .filter_map(|(&id, lane)| Some((id, lane.oldest()?)));
-        self.shared
-            .report(self.partition, &self.position, self.checkpointed, oldest);
+    fn report(&mut self) {
+        let at = (self.partition, &self.position);
+        self.shared.report(at, self.checkpointed);
+        let now = Instant::now();
+        let is_full = self.tally.is_full();
+        if is_full || self.reported_at.is_none_or(|at| now - at >= REPORT_EVERY) {
+            self.reported_at = Some(now);
+            self.publish();
+            let lanes = self.lanes.iter();
+            let oldest = lanes.map(|(id, lane)| (id, lane.oldest()));
+            self.shared.report_ages(self.partition, oldest);
+        }
     }
 
     fn reopen(
@@ -532,44 +511,6 @@ impl<H: EventHub> PartitionWorker<H> {
             }
         }
     }
-
-    /// Flushes and commits what is buffered, then checkpoints, within `drain-max`.
-    async fn drain(&mut self) {
-        let deadline = Instant::now() + self.shared.config.drain_max;
-        self.carry.clear();
-        if self.lanes.values().all(|lane| lane.held.is_none()) {
-            self.recoveries.cancel();
-        }
-        loop {
-            let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
-            ids.into_iter().for_each(|id| self.seal(id));
-            self.flush_waiting();
-            if self.lanes.values().all(|lane| lane.before().is_none()) || self.tasks.is_empty() {
-                break;
-            }
-            match timeout_at(deadline, self.tasks.join_next()).await {
-                Ok(Some(Ok(done))) => self.landed(done),
-                Ok(Some(Err(error))) => {
-                    // Its lane stays as it is, so the checkpoint stays before its rows.
-                    tracing::error!(error = %self.broken(&error), "not everything was flushed");
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    tracing::warn!(partition = %self.partition, "time to drain is over, the rest is read again at the next start");
-                    self.abandon.cancel();
-                    break;
-                }
-            }
-        }
-        self.recoveries.cancel();
-        self.start_checkpoint();
-        while let Ok(Some(Ok(done))) = timeout_at(deadline, self.tasks.join_next()).await {
-            self.landed(done);
-            self.start_checkpoint();
-        }
-        self.report();
-        self.tasks.shutdown().await;
-    }
 }
 
 enum Turn {
@@ -580,21 +521,12 @@ enum Turn {
 }
 
 impl<H: EventHub> Shared<H> {
+    /// Of one pull.
     pub(crate) fn limits(&self) -> BatchLimits {
         BatchLimits {
             events_max: self.config.batch_events_max,
-            bytes_max: usize::try_from(self.config.batch_bytes_max.as_u64()).unwrap_or(usize::MAX),
+            bytes_max: self.config.pull_bytes(self.partitions.len()),
             wait_max: self.config.batch_wait_max,
         }
-    }
-
-    fn is_due(&self, lane: &Lane, now: Instant) -> bool {
-        let Some(active) = &lane.active else {
-            return false;
-        };
-        let flush_bytes = usize::try_from(self.config.flush_bytes.as_u64()).unwrap_or(usize::MAX);
-        active.rows.len() >= self.config.flush_rows
-            || lane.active_bytes() >= flush_bytes.min(self.tenant_buffer_max)
-            || now.duration_since(active.since) >= self.config.flush_age
     }
 }

@@ -1,8 +1,14 @@
 //! Column buffers to Parquet files, one file a date. Pure computing: no I/O, nothing async.
 
+mod chunk;
 mod columns;
+mod delta;
 mod encoding;
+mod hybrid;
+mod keyed;
+mod numbers;
 mod parquet_file;
+mod plain;
 mod raw;
 mod readings;
 mod replays;
@@ -15,6 +21,7 @@ use stamp_model::PartitionId;
 use uuid::Uuid;
 
 use crate::LakeError;
+use crate::file::Origin;
 
 pub use raw::{RawKind, encode_gaps, encode_raw};
 pub use readings::encode_readings;
@@ -75,6 +82,24 @@ fn by_day(order: &[u32], time_us: impl Fn(usize) -> i64) -> BTreeMap<i32, Cow<'_
     days.into_iter()
         .map(|(day, rows)| (day, Cow::Owned(rows)))
         .collect()
+}
+
+/// Where the rows of a file came from, by the partition and the sequence numbers of each.
+fn origin(rows: impl Iterator<Item = (PartitionId, i64, i64)>) -> Option<Origin> {
+    let mut origin: Option<Origin> = None;
+    for (partition, first, last) in rows {
+        let known = origin.get_or_insert(Origin {
+            partition,
+            first_sequence: first,
+            last_sequence: last,
+        });
+        if known.partition != partition {
+            return None;
+        }
+        known.first_sequence = known.first_sequence.min(first);
+        known.last_sequence = known.last_sequence.max(last);
+    }
+    origin
 }
 
 fn partition_column(partition: PartitionId) -> i32 {

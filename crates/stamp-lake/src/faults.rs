@@ -8,6 +8,7 @@
 pub(crate) mod steps;
 
 use std::fmt;
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,8 @@ pub enum Fault {
     Throttle(Duration),
     /// A list is answered without its newest entry. Other requests are made as usual.
     StaleList,
+    /// It is never answered, and has done nothing. Work that waits for it keeps its thread.
+    Hang,
 }
 
 /// What a lake does wrong on purpose, to show that a test would notice.
@@ -221,6 +224,7 @@ impl FaultyStore {
             Fault::Tear { done: false } => return Err(torn()),
             Fault::Refuse => return Err(fault("refused on purpose")),
             Fault::Throttle(retry_after) => return Err(busy(retry_after)),
+            Fault::Hang => return pending().await,
         }
         let answer = request.await;
         let done = answer.is_ok();
@@ -254,6 +258,7 @@ impl FaultyStore {
                 Fault::Refuse | Fault::LoseReply => failed_list(fault("refused on purpose")),
                 Fault::Tear { .. } => failed_list(torn()),
                 Fault::Throttle(retry_after) => failed_list(busy(retry_after)),
+                Fault::Hang => pending().await,
             }
         };
         stream::once(listed).flatten().boxed()

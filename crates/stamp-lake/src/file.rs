@@ -12,17 +12,24 @@ use delta_kernel::{KernelError, KernelResult};
 use stamp_model::PartitionId;
 use uuid::Uuid;
 
-/// A Parquet file in memory: rows of one partition and one date.
-#[derive(Debug, Clone)]
-pub struct EncodedFile {
-    /// The date folder, `YYYY-MM-DD`.
-    pub date: String,
-    /// Where the rows came from.
+/// Where the rows of a file came from, when that is one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The partition.
     pub partition: PartitionId,
     /// Lowest sequence number in the file.
     pub first_sequence: i64,
     /// Highest sequence number in the file.
     pub last_sequence: i64,
+}
+
+/// A Parquet file in memory: rows of one date.
+#[derive(Debug, Clone)]
+pub struct EncodedFile {
+    /// The date folder, `YYYY-MM-DD`.
+    pub date: String,
+    /// Where the rows came from; `None` for several partitions.
+    pub origin: Option<Origin>,
     /// Number of rows, at least 1.
     pub rows: u64,
     /// The file.
@@ -33,17 +40,19 @@ pub struct EncodedFile {
 }
 
 impl EncodedFile {
-    /// The file's name: which rows it holds, and a random id so that it is nobody else's.
+    /// The file's name: which rows it holds, as far as that is one range, and a random id so that it
+    /// is nobody else's.
     #[must_use]
     pub fn name(&self) -> String {
-        let Self {
-            partition,
-            first_sequence,
-            last_sequence,
-            file_id,
-            ..
-        } = self;
-        format!("p{partition}-{first_sequence}-{last_sequence}-{file_id}.parquet")
+        let file_id = self.file_id;
+        match self.origin {
+            Some(Origin {
+                partition,
+                first_sequence,
+                last_sequence,
+            }) => format!("p{partition}-{first_sequence}-{last_sequence}-{file_id}.parquet"),
+            None => format!("mixed-{file_id}.parquet"),
+        }
     }
 }
 
@@ -54,12 +63,8 @@ pub struct DataFile {
     pub path: String,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// Where the rows came from.
-    pub partition: PartitionId,
-    /// Lowest sequence number in the file.
-    pub first_sequence: i64,
-    /// Highest sequence number in the file.
-    pub last_sequence: i64,
+    /// Where the rows came from; `None` for several partitions.
+    pub origin: Option<Origin>,
     /// Number of rows.
     pub rows: u64,
     pub(crate) day: i32,
@@ -72,9 +77,7 @@ impl DataFile {
         Self {
             path: format!("{folder}/{name}"),
             size_bytes: file.bytes.len() as u64,
-            partition: file.partition,
-            first_sequence: file.first_sequence,
-            last_sequence: file.last_sequence,
+            origin: file.origin,
             rows: file.rows,
             day: file.day,
             modified_ms,

@@ -10,7 +10,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use stamp_model::{Shape, TenantId};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinHandle};
 use url::Url;
 
 use crate::block_on::CallingThread;
@@ -26,6 +27,18 @@ const STAMP_FOLDER: &str = "_stamp";
 
 /// The folder of shadow generations, likewise no tenant id.
 const SHADOW_FOLDER: &str = "_shadow";
+
+/// Places for the table library's work, in the whole process.
+///
+/// Each holds one of the runtime's threads for blocking work until its requests are answered; and a
+/// request to local files needs a thread of the same kind. Tokio has 512 of them: were all taken by
+/// work that waits, none of it would ever end. Half of them are left for requests.
+static PLACES: Semaphore = Semaphore::const_new(PLACES_MAX);
+const PLACES_MAX: usize = 256;
+
+/// Places that one table can have: a tenant whose store hangs holds few, whatever is tried again
+/// meanwhile, and the others have the rest.
+pub(crate) const TABLE_PLACES_MAX: usize = 4;
 
 pub(crate) type Engine = DefaultEngine<CallingThread>;
 
@@ -103,7 +116,8 @@ impl Shared {
         true
     }
 
-    /// Runs the table library's code where blocking is allowed.
+    /// Runs the table library's code where blocking is allowed. Not for what may be asked for many
+    /// times at once: that is [`Self::blocking`].
     pub(crate) fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -113,6 +127,29 @@ impl Shared {
             return crate::faults::steps::spawn(&self.runtime, Arc::clone(schedule), work);
         }
         self.runtime.spawn_blocking(work)
+    }
+
+    /// As [`Self::spawn_blocking`], once there is a place, one of a table's. Dropping the future
+    /// before that does nothing, and after it stops nothing.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        of_table: &Arc<Semaphore>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // A simulation has few threads, and other simulations beside it must not be felt.
+        #[cfg(feature = "faults")]
+        if self.schedule.is_some() {
+            return self.spawn_blocking(work).await;
+        }
+        // Its own first: who waits for that must not take a place from the others. No semaphore is
+        // ever closed.
+        let its_place = Arc::clone(of_table).acquire_owned().await.ok();
+        let place = PLACES.acquire().await.ok();
+        let work = move || {
+            let _places = (its_place, place);
+            work()
+        };
+        self.spawn_blocking(work).await
     }
 }
 

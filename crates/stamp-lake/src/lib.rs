@@ -18,6 +18,7 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod file;
+mod flight;
 mod history;
 mod http;
 mod lake;
@@ -36,7 +37,7 @@ pub use encode::{
     encode_rollups,
 };
 pub use error::{Cause, LakeError};
-pub use file::{DataFile, EncodedFile};
+pub use file::{DataFile, EncodedFile, Origin};
 pub use history::{CommitInfo, FileInfo};
 pub use lake::{Lake, StampRoot, TenantRoot};
 pub use ownership::{Claim, Ownership, Ownerships};

@@ -9,11 +9,13 @@ use delta_kernel::snapshot::SnapshotRef;
 use object_store::path::{Path, PathPart};
 use object_store::{ObjectStoreExt, PutMode};
 use stamp_model::{AppId, Mark};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::error::Attempt;
 use crate::file::{DataFile, EncodedFile};
-use crate::lake::{Shared, key};
+use crate::flight::Flight;
+use crate::lake::{Shared, TABLE_PLACES_MAX, key};
 use crate::schema::TableSpec;
 use crate::{LakeError, commit, load};
 
@@ -32,6 +34,10 @@ pub(crate) struct Inner {
     pub(crate) spec: TableSpec,
     /// The newest version this process has seen: the next load reads only what came after it.
     latest: Mutex<Option<Snapshot>>,
+    loads: Flight,
+    looks: Flight,
+    /// Its share of the places for blocking work.
+    places: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Table {
@@ -115,6 +121,9 @@ impl Table {
                 folder,
                 spec,
                 latest: Mutex::new(None),
+                loads: Flight::default(),
+                looks: Flight::default(),
+                places: Arc::new(Semaphore::new(TABLE_PLACES_MAX)),
             }),
         }
     }
@@ -125,7 +134,7 @@ impl Table {
         &self.inner.url
     }
 
-    /// The newest version of the table. Creates the table when there is none, and adds nullable
+    /// The newest version of the table, as of this call or later. Creates the table when there is none, and adds nullable
     /// columns for fields the table does not have yet; each of the two is a commit of its own.
     ///
     /// Reads the whole log once, and after that only what is new since the last load or append.
@@ -139,8 +148,8 @@ impl Table {
     /// the schema twice meanwhile, [`LakeError::Unknown`] when the answer to a create or a schema
     /// change was lost (load again: both are found by reading), else what the store said.
     pub async fn load(&self) -> Result<Snapshot, LakeError> {
-        let attempt = self.reading("load");
-        self.blocking(attempt, load::load).await
+        let load = self.blocking(self.reading("load"), load::load);
+        self.inner.loads.join(load, || self.inner.latest()).await
     }
 
     /// The newest version as it is; `None` when there is no table. Creates and changes nothing.
@@ -150,7 +159,9 @@ impl Table {
     /// # Errors
     /// [`LakeError::Broken`] when the log is damaged, else what the store said.
     pub async fn newest(&self) -> Result<Option<Snapshot>, LakeError> {
-        self.blocking(self.reading("load"), load::newest).await
+        let load = self.blocking(self.reading("load"), load::newest);
+        let latest = || self.inner.latest().map(Some);
+        self.inner.looks.join(load, latest).await
     }
 
     /// Puts an encoded file below the table. It stays invisible until a commit names it.
@@ -224,8 +235,9 @@ impl Table {
         work: impl FnOnce(&Inner) -> Result<T, LakeError> + Send + 'static,
     ) -> Result<T, LakeError> {
         let inner = Arc::clone(&self.inner);
-        let handle = self.inner.shared.spawn_blocking(move || work(&inner));
-        match handle.await {
+        let places = &self.inner.places;
+        let done = self.inner.shared.blocking(places, move || work(&inner));
+        match done.await {
             Ok(result) => result,
             Err(error) => Err(attempt.unknown(error)),
         }

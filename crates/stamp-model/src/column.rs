@@ -1,6 +1,7 @@
 //! Readings as columns: what the decoder fills, the rollup reads and the lake encodes.
 //!
-//! One buffer belongs to one tenant and one partition. No row objects exist between body and file.
+//! One buffer belongs to one tenant and, until small buffers are put together for a file, to one
+//! partition. No row objects exist between body and file.
 
 use crate::{Dictionary, PartitionId};
 
@@ -149,6 +150,42 @@ impl Column {
         }
     }
 
+    /// Appends `rows` of `other`.
+    ///
+    /// # Panics
+    /// When the columns are of different kinds, or `other` has no such row.
+    fn append(&mut self, other: &Self, rows: &[u32]) {
+        let before = self.len();
+        match (&mut self.values, &other.values) {
+            (Values::Bool(to), Values::Bool(from)) => pick(to, from, rows),
+            (Values::I64(to), Values::I64(from))
+            | (Values::Timestamp(to), Values::Timestamp(from)) => pick(to, from, rows),
+            (Values::F64(to), Values::F64(from)) => pick(to, from, rows),
+            (
+                Values::String { texts, keys },
+                Values::String {
+                    texts: other_texts,
+                    keys: from,
+                },
+            ) => {
+                let renamed = texts.adopt(other_texts);
+                keys.extend(rows.iter().map(|&row| renamed[from[row as usize] as usize]));
+            }
+            _ => panic!("columns of different kinds do not go together"),
+        }
+        match (&mut self.valid, &other.valid) {
+            (None, None) => {}
+            (to, None) => {
+                let to = to.get_or_insert_default();
+                to.resize(before + rows.len(), true);
+            }
+            (to, Some(from)) => {
+                let to = to.get_or_insert_with(|| vec![true; before]);
+                pick(to, from, rows);
+            }
+        }
+    }
+
     fn heap_bytes(&self) -> usize {
         let values = match &self.values {
             Values::Bool(v) => v.capacity(),
@@ -160,13 +197,21 @@ impl Column {
     }
 }
 
-/// Readings of one tenant from one partition, in arrival order.
+/// `rows` of `from`, behind what is in `to`.
+fn pick<T: Copy>(to: &mut Vec<T>, from: &[T], rows: &[u32]) {
+    to.extend(rows.iter().map(|&row| from[row as usize]));
+}
+
+/// Readings of one tenant from one partition, in arrival order; or of several, put together by
+/// [`Readings::append`] for one file.
 ///
 /// All vectors have one entry per row. Rows of one event (a device batch) share its sequence.
 #[derive(Debug, Clone)]
 pub struct Readings {
-    /// Where the rows came from.
+    /// Where the rows came from, unless [`Self::partitions`] says it for each.
     pub partition: PartitionId,
+    /// Where each row came from, in a buffer that was put together.
+    pub partitions: Option<Vec<PartitionId>>,
     /// Distinct device ids.
     pub devices: Dictionary,
     /// Key of the row's device.
@@ -191,6 +236,7 @@ impl Readings {
     pub fn new(shape: &Shape, partition: PartitionId) -> Self {
         Self {
             partition,
+            partitions: None,
             devices: Dictionary::default(),
             device: Vec::new(),
             ts_us: Vec::new(),
@@ -239,6 +285,9 @@ impl Readings {
         self.late.truncate(rows);
         self.clock_suspect.truncate(rows);
         self.sequence.truncate(rows);
+        if let Some(each) = &mut self.partitions {
+            each.truncate(rows);
+        }
         for column in &mut self.columns {
             column.truncate(rows);
         }
@@ -248,7 +297,9 @@ impl Readings {
     #[must_use]
     pub fn is_rectangular(&self) -> bool {
         let rows = self.sequence.len();
-        self.device.len() == rows
+        let each = self.partitions.as_ref();
+        each.is_none_or(|each| each.len() == rows)
+            && self.device.len() == rows
             && self.ts_us.len() == rows
             && self.enqueued_at_us.len() == rows
             && self.late.len() == rows
@@ -256,6 +307,41 @@ impl Readings {
             && self.columns.iter().all(|column| {
                 column.len() == rows && column.valid.as_ref().is_none_or(|v| v.len() == rows)
             })
+    }
+
+    /// The partition of row `i`.
+    #[inline]
+    #[must_use]
+    pub fn partition_of(&self, i: usize) -> PartitionId {
+        self.partitions
+            .as_ref()
+            .map_or(self.partition, |each| each[i])
+    }
+
+    /// Appends `rows` of `other`, in that order. Each row then has its own partition, if it had not.
+    ///
+    /// # Panics
+    /// When the two are of different shapes, or `other` has no such row.
+    pub fn append(&mut self, other: &Self, rows: &[u32]) {
+        let before = self.len();
+        let each = self
+            .partitions
+            .get_or_insert_with(|| vec![self.partition; before]);
+        each.extend(rows.iter().map(|&row| other.partition_of(row as usize)));
+        let devices = self.devices.adopt(&other.devices);
+        self.device.extend(
+            rows.iter()
+                .map(|&row| devices[other.device[row as usize] as usize]),
+        );
+        pick(&mut self.ts_us, &other.ts_us, rows);
+        pick(&mut self.enqueued_at_us, &other.enqueued_at_us, rows);
+        pick(&mut self.late, &other.late, rows);
+        pick(&mut self.clock_suspect, &other.clock_suspect, rows);
+        pick(&mut self.sequence, &other.sequence, rows);
+        assert_eq!(self.columns.len(), other.columns.len(), "of one shape");
+        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
+            to.append(from, rows);
+        }
     }
 
     /// Bytes held on the heap, about. Counted against the tenant's buffer limit.
@@ -267,6 +353,10 @@ impl Readings {
                 * 8
             + self.late.capacity()
             + self.clock_suspect.capacity()
+            + self
+                .partitions
+                .as_ref()
+                .map_or(0, |each| each.capacity() * size_of::<PartitionId>())
             + self.columns.iter().map(Column::heap_bytes).sum::<usize>()
     }
 }
@@ -293,6 +383,88 @@ mod tests {
         readings.truncate(0);
 
         assert!(readings.is_empty() && readings.is_rectangular());
+    }
+
+    #[test]
+    fn rows_that_are_put_together_keep_their_values_nulls_and_partitions() {
+        let field = |name: &str, kind| FieldDef {
+            name: name.into(),
+            kind,
+            unit: None,
+            required: false,
+            rollup: false,
+        };
+        let shape = Shape {
+            fields: vec![
+                field("text", FieldKind::String),
+                field("number", FieldKind::I64),
+            ],
+        };
+        let buffer = |partition, rows: &[(&str, &str, Option<i64>)]| {
+            let mut buffer = Readings::new(&shape, PartitionId::new(partition).unwrap());
+            for (row, (device, text, number)) in (0..).zip(rows) {
+                let device = buffer.devices.intern(device);
+                buffer.device.push(device);
+                buffer.ts_us.push(row);
+                buffer.enqueued_at_us.push(row);
+                buffer.late.push(false);
+                buffer.clock_suspect.push(row == 1);
+                buffer.sequence.push(row * 10);
+                if let Values::String { texts, keys } = &mut buffer.columns[0].values {
+                    keys.push(texts.intern(text));
+                }
+                match (number, &mut buffer.columns[1]) {
+                    (Some(number), column) => {
+                        if let Values::I64(values) = &mut column.values {
+                            values.push(*number);
+                        }
+                        column.pushed();
+                    }
+                    (None, column) => column.push_null(),
+                }
+            }
+            buffer
+        };
+        let parts = [
+            buffer(3, &[("b", "x", Some(1)), ("a", "y", Some(2))]),
+            buffer(
+                7,
+                &[("a", "z", None), ("c", "y", Some(3)), ("b", "x", None)],
+            ),
+            buffer(3, &[("d", "x", Some(4))]),
+        ];
+
+        let mut all = Readings::new(&shape, parts[0].partition);
+        all.append(&parts[0], &[1, 0]);
+        all.append(&parts[1], &[0, 2]);
+        all.append(&parts[2], &[0]);
+
+        assert!(all.is_rectangular());
+        let (Values::String { texts, keys }, Values::I64(numbers)) =
+            (&all.columns[0].values, &all.columns[1].values)
+        else {
+            panic!("the columns changed their kind");
+        };
+        let rows: Vec<_> = (0..all.len())
+            .map(|row| {
+                let number = all.columns[1].is_valid(row).then_some(numbers[row]);
+                let partition = all.partition_of(row).number();
+                let device = all.devices.get(all.device[row]);
+                (partition, device, texts.get(keys[row]), number)
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (3, "a", "y", Some(2)),
+                (3, "b", "x", Some(1)),
+                (7, "a", "z", None),
+                (7, "b", "x", None),
+                (3, "d", "x", Some(4)),
+            ]
+        );
+        assert_eq!(all.sequence, [10, 0, 0, 20, 0]);
+        assert_eq!(all.clock_suspect, [true, false, false, false, false]);
     }
 
     #[test]

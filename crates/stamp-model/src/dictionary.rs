@@ -39,6 +39,12 @@ impl Dictionary {
         key
     }
 
+    /// Interns the texts of `other`, and gives the key here of each key there.
+    #[must_use]
+    pub fn adopt(&mut self, other: &Self) -> Vec<u32> {
+        other.iter().map(|text| self.intern(text)).collect()
+    }
+
     /// The text of `key`.
     ///
     /// # Panics

@@ -7,8 +7,10 @@ use crate::{Dictionary, PartitionId, Properties, Text};
 /// Mergeable partial aggregates, one row per (device, metric, window), as columns.
 #[derive(Debug, Clone, Default)]
 pub struct RollupRows {
-    /// Where the rows came from.
+    /// Where the rows came from, unless [`Self::partitions`] says it for each.
     pub partition: u32,
+    /// Where each row came from, after [`Self::append`].
+    pub partitions: Option<Vec<u32>>,
     /// Length of every window in seconds.
     pub window_s: i32,
     /// Distinct device ids.
@@ -58,6 +60,37 @@ impl RollupRows {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count.is_empty()
+    }
+
+    /// Appends the rows of `other`, which has windows of the same length. Each row then has its own
+    /// partition, if it had not.
+    pub fn append(&mut self, mut other: Self) {
+        let each = self
+            .partitions
+            .get_or_insert_with(|| vec![self.partition; self.count.len()]);
+        match &mut other.partitions {
+            Some(of_other) => each.append(of_other),
+            None => each.resize(each.len() + other.count.len(), other.partition),
+        }
+        let devices = self.devices.adopt(&other.devices);
+        let device = other.device.iter().map(|&key| devices[key as usize]);
+        self.device.extend(device);
+        let metrics = self.metrics.adopt(&other.metrics);
+        let metric = other.metric.iter().map(|&key| metrics[key as usize]);
+        self.metric.extend(metric);
+        self.window_start_us.append(&mut other.window_start_us);
+        self.count.append(&mut other.count);
+        self.sum.append(&mut other.sum);
+        self.min.append(&mut other.min);
+        self.max.append(&mut other.max);
+        self.first.append(&mut other.first);
+        self.first_ts_us.append(&mut other.first_ts_us);
+        self.last.append(&mut other.last);
+        self.last_ts_us.append(&mut other.last_ts_us);
+        self.m2.append(&mut other.m2);
+        self.late_count.append(&mut other.late_count);
+        self.sequence_first.append(&mut other.sequence_first);
+        self.sequence_last.append(&mut other.sequence_last);
     }
 }
 

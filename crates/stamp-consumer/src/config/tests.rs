@@ -159,3 +159,16 @@ fn a_value_out_of_range_or_in_contradiction_is_refused_by_its_key() {
         &["resilience.store", "attempts-max"],
     );
 }
+
+#[test]
+fn the_pulls_of_all_partitions_leave_most_of_the_memory_to_rows() {
+    let mut config = ReadConfig {
+        buffer_max: ByteSize::mib(16),
+        ..ReadConfig::default()
+    };
+    for (partitions, kib) in [(1, 1_024), (2, 1_024), (8, 256), (32, 64), (1_024, 64)] {
+        assert_eq!(config.pull_bytes(partitions), kib << 10, "{partitions}");
+    }
+    config.batch_bytes_max = ByteSize::kib(128);
+    assert_eq!(config.pull_bytes(2), 128 << 10);
+}

@@ -15,7 +15,7 @@ use super::kept::{KEPT_COLUMNS, Kept, Key};
 use super::target::{Files, Target, each_range, key_in};
 use super::{ReplayError, ReplaySource, at, pull};
 use crate::CommitError;
-use crate::commit::{Encode, Known};
+use crate::parts::{Encode, Known};
 use crate::raw::rejected;
 
 /// A row of `replays`.

@@ -20,8 +20,9 @@ use super::kept::{Kept, Key, Outcome, partition};
 use super::pending::Decided;
 use super::{ReplayError, ReplaySource, at, store};
 use crate::CommitError;
-use crate::commit::{Committed, Committer, Encode, Job, Settled};
+use crate::commit::{Committed, Committer, Job, Settled};
 use crate::consumer::{Clock, TenantPlan};
+use crate::parts::{Encode, Part};
 use crate::turns::Turns;
 
 /// Most events that are carried out together. With the largest messages that IoT Hub takes this is
@@ -171,7 +172,7 @@ impl Target {
             settled: Settled::Mark,
             floor: START,
             unmarked: START,
-            encode,
+            part: Part::Own(encode),
         }
     }
 
@@ -181,7 +182,7 @@ impl Target {
         job: Job,
         cancel: &CancellationToken,
     ) -> Result<Committed, ReplayError> {
-        let committed = table.commit(job, cancel).await;
+        let committed = table.commit(job, None, cancel).await;
         committed.map_err(|cause| ReplayError::commit(&self.id, cause))
     }
 

@@ -2,6 +2,8 @@
 //!
 //! This is the part of the worker that looks at events; it does no I/O.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use stamp_eventhubs::EventHub;
 use stamp_model::{Event, GapRow, QuarantineReason, START, Sequences};
 use stamp_schema::{Decoder, RejectionCode};
@@ -44,31 +46,24 @@ impl<H: EventHub> PartitionWorker<H> {
         for lane in self.tally.touched() {
             if let Some(active) = self
                 .lanes
-                .get_mut(&lane)
+                .get_mut(lane)
                 .and_then(|lane| lane.active.as_mut())
             {
                 active.recharge();
             }
         }
-        self.publish_decoded();
+        Ok(blocked)
+    }
+
+    /// Adds what was counted since the last call to the metrics.
+    pub(super) fn publish(&mut self) {
+        let (learned, general) = std::mem::take(&mut self.decoded);
+        self.shared.metrics.decoded(learned, general);
         self.tally.publish(
             &self.shared.metrics,
             self.partition,
             self.shared.directory.tenants(),
         );
-        Ok(blocked)
-    }
-
-    /// Counts how the bodies were decoded since the last call.
-    fn publish_decoded(&mut self) {
-        let all = self.decoders.values().map(Decoder::stats);
-        let now = all.fold((0, 0), |sum, stats| {
-            (sum.0 + stats.hits, sum.1 + stats.fallbacks)
-        });
-        let before = std::mem::replace(&mut self.decoded, now);
-        self.shared
-            .metrics
-            .decoded(now.0 - before.0, now.1 - before.1);
     }
 
     /// Takes one event; `false` when its tenant has no room now. One that was taken has no offset
@@ -112,7 +107,7 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn room(&self, tenant: TenantIndex, event: &Event) -> Room {
-        let Some(lane) = self.lanes.get(&LaneId::Tenant(tenant)) else {
+        let Some(lane) = self.lanes.get(LaneId::Tenant(tenant)) else {
             return Room::Free;
         };
         let asking = lane.recovering.is_some();
@@ -134,7 +129,7 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn hold(&mut self, tenant: TenantIndex, event: &Event) {
-        let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
+        let lane = self.lanes.at(LaneId::Tenant(tenant));
         lane.hold(&self.shared.account, &self.position, Instant::now(), event);
         self.tally.held += 1;
     }
@@ -142,7 +137,7 @@ impl<H: EventHub> PartitionWorker<H> {
     /// Puts an event where it belongs now that the tenant's tables have been asked. `before`: the
     /// event that a checkpoint may go up to, when it is not the last one that was taken.
     pub(super) fn place(&mut self, tenant: TenantIndex, event: &Event, before: Option<&Position>) {
-        let lane = self.lanes.get(&LaneId::Tenant(tenant));
+        let lane = self.lanes.get(LaneId::Tenant(tenant));
         let behind = lane.map_or(START, |lane| lane.behind);
         if self.settled.contains(event.sequence) {
             self.tally.settled += 1;
@@ -166,15 +161,20 @@ impl<H: EventHub> PartitionWorker<H> {
     fn take(&mut self, tenant: TenantIndex, event: &Event, before: Option<&Position>) {
         let shared = &self.shared;
         let schema = &shared.tenants[tenant].schema;
-        let decoder = self
-            .decoders
-            .entry(tenant)
-            .or_insert_with(|| Decoder::new(schema.clone()));
-        let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
+        let mut of_all = shared.tenants[tenant].decoder.as_ref().map(lock);
+        let decoder = match &mut of_all {
+            Some(of_all) => of_all,
+            None => self
+                .decoders
+                .entry(tenant)
+                .or_insert_with(|| Decoder::new(schema.clone())),
+        };
+        let lane = self.lanes.at(LaneId::Tenant(tenant));
         let partition = self.partition;
         let before = before.unwrap_or(&self.position);
         let active = lane.open(&shared.account, before, Instant::now, || {
-            Rows::new(Some(schema.shape()), partition)
+            let rows = Rows::new(Some(schema.shape()), partition);
+            (rows, shared.tenants[tenant].muster.seat())
         });
         active.cover(before, event.sequence);
         if shared.traces.is_on() {
@@ -183,8 +183,12 @@ impl<H: EventHub> PartitionWorker<H> {
         let Some(readings) = &mut active.rows.readings else {
             return;
         };
-        let from = readings.len();
-        match decoder.decode(event, readings) {
+        let (from, before) = (readings.len(), decoder.stats());
+        let decoded = decoder.decode(event, readings);
+        let after = decoder.stats();
+        self.decoded.0 += after.hits - before.hits;
+        self.decoded.1 += after.fallbacks - before.fallbacks;
+        match decoded {
             Ok(_rows) => {
                 let late = stamp_rollup::mark_late(readings, from, &shared.windows);
                 let suspect = readings.clock_suspect[from..]
@@ -232,11 +236,12 @@ impl<H: EventHub> PartitionWorker<H> {
     }
 
     fn stamp_lane(&mut self, before: Option<&Position>, sequence: i64) -> &mut Active {
-        let lane = self.lanes.entry(LaneId::Stamp).or_default();
+        let lane = self.lanes.at(LaneId::Stamp);
         let partition = self.partition;
         let before = before.unwrap_or(&self.position);
         let active = lane.open(&self.shared.account, before, Instant::now, || {
-            Rows::new(None, partition)
+            let seat = self.shared.stamp_muster.seat();
+            (Rows::new(None, partition), seat)
         });
         active.cover(before, sequence);
         active
@@ -282,6 +287,11 @@ impl<H: EventHub> PartitionWorker<H> {
             _ => Ok(()),
         }
     }
+}
+
+/// A decoder whose panic was caught is as good as before: what it knows is checked each time.
+fn lock(decoder: &Mutex<Decoder>) -> MutexGuard<'_, Decoder> {
+    decoder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parts of a range that are in no table, ascending.

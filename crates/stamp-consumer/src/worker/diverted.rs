@@ -63,6 +63,7 @@ impl<H: EventHub> PartitionWorker<H> {
         }
         self.abandon.cancel();
         self.tasks.shutdown().await;
+        self.reported_at = None;
         self.report();
     }
 
@@ -104,16 +105,16 @@ impl<H: EventHub> PartitionWorker<H> {
             }
             self.diverted.waiting.remove(&tenant);
             let id = LaneId::Tenant(tenant);
-            let flying = self.lanes.get(&id).and_then(|lane| lane.flying.as_ref());
+            let flying = self.lanes.get(id).and_then(|lane| lane.flying.as_ref());
             if let Some(sealed) = flying.map(|flying| flying.sealed.clone()) {
-                self.spawn_flush(id, sealed);
+                self.spawn_flush(id, sealed, None);
             }
         }
     }
 
     /// Whether everything for quarantine up to a sequence number is there.
     fn quarantine_has(&self, up_to: i64) -> bool {
-        let stamp = self.lanes.get(&LaneId::Stamp).and_then(Lane::before);
+        let stamp = self.lanes.get(LaneId::Stamp).and_then(Lane::before);
         stamp.is_none_or(|before| before.sequence >= up_to)
     }
 }

@@ -21,7 +21,7 @@ impl<H: EventHub> PartitionWorker<H> {
     ) -> Result<(), WorkerError> {
         let now = Instant::now();
         for tenant in 0..self.shared.tenants.len() {
-            let lane = self.lanes.entry(LaneId::Tenant(tenant)).or_default();
+            let lane = self.lanes.at(LaneId::Tenant(tenant));
             lane.recovering = Some(Recovering {
                 since: now,
                 given_up: 0,
@@ -29,18 +29,18 @@ impl<H: EventHub> PartitionWorker<H> {
             self.spawn_recovery(tenant, false);
         }
         let deadline = now + self.shared.config.tenant_stall_max;
-        while self
-            .lanes
-            .values()
-            .any(|lane| lane.recovering.is_some_and(|state| state.given_up == 0))
-        {
+        let mut unheard = self.shared.tenants.len();
+        while unheard > 0 {
             let joined = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 joined = timeout_at(deadline, self.tasks.join_next()) => joined,
             };
             match joined {
-                Ok(Some(Ok(done))) => self.landed(done),
+                Ok(Some(Ok(done))) => {
+                    unheard -= usize::from(self.is_first_word(&done));
+                    self.landed(done);
+                }
                 Ok(Some(Err(error))) => return Err(self.broken(&error)),
                 Ok(None) => return Ok(()),
                 Err(_) => {
@@ -50,6 +50,16 @@ impl<H: EventHub> PartitionWorker<H> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a tenant's tables say something, or fail, for the first time.
+    fn is_first_word(&self, done: &Done) -> bool {
+        let Done::Recovered(tenant, _) = done else {
+            return false;
+        };
+        let lane = self.lanes.get(LaneId::Tenant(*tenant));
+        let state = lane.and_then(|lane| lane.recovering);
+        state.is_some_and(|state| state.given_up == 0)
     }
 
     /// Asks the tables of one tenant; `after_rest`, when that was given up before.
@@ -90,7 +100,7 @@ impl<H: EventHub> PartitionWorker<H> {
         tenant: TenantIndex,
         found: Result<Recovered, RecoverError>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&LaneId::Tenant(tenant)) else {
+        let Some(lane) = self.lanes.get_mut(LaneId::Tenant(tenant)) else {
             return;
         };
         match found {

@@ -12,6 +12,7 @@ mod spoofing;
 mod start;
 mod support;
 mod tenants;
+mod together;
 
 use stamp_eventhubs::memory::MemoryHub;
 use support::{Stamp, event, once, partition, reading};

@@ -171,11 +171,16 @@ impl Stamp {
         })
     }
 
-    /// The value of a metric's series, by its text up to the value.
+    /// The value of a metric's series, by its text up to the value; 0 when there is none.
     pub(crate) fn metric(&self, series: &str) -> f64 {
+        self.known_metric(series).unwrap_or(0.0)
+    }
+
+    /// The same; `None` when there is no such series.
+    pub(crate) fn known_metric(&self, series: &str) -> Option<f64> {
         let text = self.registry.text();
         let line = text.lines().find_map(|line| line.strip_prefix(series));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        line.map(|value| value.trim().parse().unwrap())
     }
 
     pub(crate) async fn rows(&self, tenant: &str, table: &str) -> Rows {

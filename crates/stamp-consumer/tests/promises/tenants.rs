@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use stamp_eventhubs::HubError;
 use stamp_eventhubs::memory::Operation;
@@ -253,4 +254,24 @@ async fn quarantine_of_an_earlier_hub_settles_nothing_of_a_later_one() {
     running.stop().await.unwrap();
 
     assert_eq!(stamp.rows("alpha", "readings").await, once(0..5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_rows_never_wait_says_so() {
+    let hub = hub(1);
+    // A row is written as soon as it comes, so no report finds one that waits.
+    let mut stamp = Stamp::new(&hub).with("flush-rows = 1");
+    let running = stamp.start().await;
+    running.until_read(-1).await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(2_300));
+    for _ in 0..3 {
+        ticks.tick().await;
+        hub.append(partition(P0), reading("a-1", 1.0));
+    }
+    running.until_settled(2).await;
+    ticks.tick().await;
+
+    let age = r#"stamp_oldest_unflushed_age_seconds{stamp="s-1",tenant="alpha"}"#;
+    assert_eq!(stamp.known_metric(age), Some(0.0));
+    running.stop().await.unwrap();
 }

@@ -57,16 +57,21 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn blocks(self) -> impl Iterator<Item = Self> {
+    /// Parts of `rows` rows, the last of what is left.
+    pub(super) fn blocks_of(self, rows: usize) -> impl Iterator<Item = Self> {
         let len = self.len();
         (0..len)
-            .step_by(BLOCK_ROWS)
-            .map(move |start| self.part(start, len.min(start + BLOCK_ROWS)))
+            .step_by(rows)
+            .map(move |start| self.part(start, len.min(start + rows)))
+    }
+
+    fn blocks(self) -> impl Iterator<Item = Self> {
+        self.blocks_of(BLOCK_ROWS)
     }
 
     /// `value` of each row, in order. Branches once, not for each row.
     #[inline]
-    fn collect<T>(self, into: &mut Vec<T>, value: impl Fn(usize) -> T) {
+    pub(super) fn collect<T>(self, into: &mut Vec<T>, value: impl Fn(usize) -> T) {
         into.clear();
         match self {
             Self::All(start, end) => into.extend((start..end).map(value)),
@@ -79,6 +84,7 @@ impl<'a> Rows<'a> {
 pub(super) enum Values<'a> {
     /// The same in every row.
     Same(i32),
+    I32(&'a [i32]),
     Bool(&'a [bool]),
     /// Integers, and times in microseconds.
     I64(&'a [i64]),
@@ -104,6 +110,11 @@ impl<'a> From<Values<'a>> for Source<'a> {
 }
 
 impl Source<'_> {
+    /// Whether it is written by one of the writers that take arrays.
+    pub(super) fn goes_in_as_array(&self) -> bool {
+        matches!(self.values, Values::Text(..) | Values::Array(_))
+    }
+
     /// How many of `rows` are null.
     pub(super) fn nulls(&self, rows: Rows<'_>) -> usize {
         match (&self.values, self.valid) {
@@ -115,7 +126,7 @@ impl Source<'_> {
 }
 
 /// Writes `rows` of `column` as the next column of the group. `arrow` has the writers that take
-/// arrays, one for each leaf of the file's columns; those of other columns are passed over.
+/// arrays, one for each leaf of the columns that go in so.
 pub(super) fn write_column(
     group: &mut SerializedRowGroupWriter<'_, &mut Vec<u8>>,
     arrow: &mut impl Iterator<Item = ArrowColumnWriter>,
@@ -130,13 +141,13 @@ pub(super) fn write_column(
         Values::Text(dictionary, keys) => {
             return write_texts(group, arrow, dictionary, keys, rows, valid);
         }
-        Values::Same(_) | Values::Bool(_) | Values::I64(_) | Values::F64(_) => {}
+        Values::Same(_) | Values::I32(_) | Values::Bool(_) | Values::I64(_) | Values::F64(_) => {}
     }
-    arrow.next();
     let writer = group.next_column().map_err(failed)?;
     let mut writer = writer.ok_or_else(|| refuse("more columns than the file has"))?;
     match &column.values {
         Values::Same(value) => write::<Int32Type>(writer.typed(), rows, valid, |_| *value)?,
+        Values::I32(values) => write_slice::<Int32Type>(writer.typed(), values, rows, valid)?,
         Values::Bool(values) => write::<BoolType>(writer.typed(), rows, valid, |row| values[row])?,
         Values::I64(values) => write_slice::<Int64Type>(writer.typed(), values, rows, valid)?,
         Values::F64(values) => write_slice::<DoubleType>(writer.typed(), values, rows, valid)?,

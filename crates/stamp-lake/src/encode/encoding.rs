@@ -4,8 +4,6 @@
 //! as dictionary, 2.3 plain, 4.5 split; four decimals 4.8, 4.1, 6.2; full doubles 8.1, 7.5, 6.2.
 //! A dictionary of values that hardly repeat also costs four times the time of a plain column.
 
-use std::collections::BTreeMap;
-
 use super::columns::Rows;
 
 /// How a column's values are written.
@@ -53,13 +51,15 @@ fn is_constant(sample: &[u64], rows: usize, bits: impl Fn(usize) -> u64) -> bool
 /// The number of distinct values behind a sample, by Chao's estimator: those seen, and as many
 /// unseen ones as the values seen once and twice suggest.
 fn estimate_distinct(sample: &[u64]) -> usize {
-    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-    for &value in sample {
-        *counts.entry(value).or_default() += 1;
+    let mut sorted = sample.to_vec();
+    sorted.sort_unstable();
+    let (mut distinct, mut once, mut twice) = (0_usize, 0_usize, 0_usize);
+    for run in sorted.chunk_by(u64::eq) {
+        distinct += 1;
+        once += usize::from(run.len() == 1);
+        twice += usize::from(run.len() == 2);
     }
-    let once = counts.values().filter(|&&count| count == 1).count();
-    let twice = counts.values().filter(|&&count| count == 2).count();
-    counts.len() + once * once.saturating_sub(1) / (2 * (twice + 1))
+    distinct + once * once.saturating_sub(1) / (2 * (twice + 1))
 }
 
 /// For the 64-bit floats of `rows`.

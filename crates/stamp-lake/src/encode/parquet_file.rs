@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
+use arrow_schema::{FieldRef, Schema};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
@@ -11,20 +12,24 @@ use parquet::file::properties::{
 };
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
-use stamp_model::PartitionId;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath, SchemaDescriptor};
 use uuid::Uuid;
 
+use super::chunk::{Chunk, ChunkWriter};
 use super::columns::{Rows, Source, Values, write_column};
 use super::encoding::{self, Layout};
 use super::{EncodeOptions, date_of, refuse};
 use crate::LakeError;
-use crate::file::{Bound, ColumnStats, EncodedFile, FileStats};
+use crate::file::{Bound, ColumnStats, EncodedFile, FileStats, Origin};
 use crate::load::ENGINE_INFO;
 use crate::schema::{ColumnType, TableSpec};
 
 /// Compression of fresh files: level 3 saves 2 % more and costs 100 ns an event.
 const ZSTD_LEVEL_FRESH: i32 = 1;
+
+/// In a file of fewer rows, columns that the library writes are compressed by Snappy: it makes a context of
+/// Zstandard for each, which costs more than the rows. Columns that are encoded here share one.
+const ZSTD_ROWS_MIN: usize = 4_096;
 
 /// Rows of a row group: the usual size of other writers, and what bounds a dictionary.
 const GROUP_ROWS_MAX: usize = 1 << 20;
@@ -32,9 +37,7 @@ const GROUP_ROWS_MAX: usize = 1 << 20;
 /// One file before it is written.
 pub(super) struct Content<'a> {
     pub(super) day: i32,
-    pub(super) partition: PartitionId,
-    pub(super) first_sequence: i64,
-    pub(super) last_sequence: i64,
+    pub(super) origin: Option<Origin>,
     /// Which rows of the columns, in which order.
     pub(super) rows: Rows<'a>,
     /// One for each file column of the table, in its order.
@@ -56,9 +59,7 @@ pub(super) fn write(
     let rows = content.rows.len();
     Ok(EncodedFile {
         date: date_of(content.day),
-        partition: content.partition,
-        first_sequence: content.first_sequence,
-        last_sequence: content.last_sequence,
+        origin: content.origin,
         rows: rows as u64,
         stats: stats(spec, &footer, &nulls, rows),
         bytes: bytes.into(),
@@ -80,24 +81,33 @@ fn write_parquet(
     let schema = spec.file_schema(&nullable);
     let mut properties = properties(spec, content, options)?;
     add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-    let root = ArrowSchemaConverter::new()
+    let converted = ArrowSchemaConverter::new()
         .convert(&schema)
-        .map_err(failed)?
-        .root_schema_ptr();
+        .map_err(failed)?;
+    let root = converted.root_schema_ptr();
+    let properties = Arc::new(properties);
     let mut writer =
-        SerializedFileWriter::new(bytes, root, Arc::new(properties)).map_err(failed)?;
+        SerializedFileWriter::new(bytes, root, Arc::clone(&properties)).map_err(failed)?;
     let rows = content.rows.len();
-    for (number, start) in (0..rows).step_by(GROUP_ROWS_MAX).enumerate() {
+    let mut chunks = ChunkWriter::new(fresh_level()?).map_err(failed)?;
+    for start in (0..rows).step_by(GROUP_ROWS_MAX) {
         let rows = content.rows.part(start, rows.min(start + GROUP_ROWS_MAX));
-        let arrow = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&schema));
-        let mut arrow = arrow
-            .create_column_writers(number)
-            .map_err(failed)?
-            .into_iter();
         let mut group = writer.next_row_group().map_err(failed)?;
         for ((field, column), &nullable) in
             schema.fields().iter().zip(&content.columns).zip(&nullable)
         {
+            if !nullable
+                && let Some(descr) = leaf(&converted, field.name())
+                && let Some(chunk) = Chunk::of(column, rows, &properties, descr.path())
+            {
+                chunks.append(&mut group, descr, &chunk).map_err(failed)?;
+                continue;
+            }
+            let mut arrow = match column.goes_in_as_array() {
+                true => arrow_writers(field, Arc::clone(&properties))?,
+                false => Vec::new(),
+            }
+            .into_iter();
             write_column(&mut group, &mut arrow, field, column, rows, nullable)?;
         }
         group.close().map_err(failed)?;
@@ -105,8 +115,37 @@ fn write_parquet(
     writer.close().map_err(failed)
 }
 
+/// The column of a field that has no fields of its own.
+fn leaf(schema: &SchemaDescriptor, name: &str) -> Option<ColumnDescPtr> {
+    let mut columns = schema.columns().iter();
+    columns
+        .find(|column| column.path().parts() == [name])
+        .cloned()
+}
+
+/// The writers that take the arrays of one field, one for each leaf of it. Made for the columns that need
+/// them only: each has a compressor and buffers, which cost more than the rows of a small file.
+fn arrow_writers(
+    field: &FieldRef,
+    properties: Arc<WriterProperties>,
+) -> Result<Vec<ArrowColumnWriter>, LakeError> {
+    let schema = Arc::new(Schema::new(vec![Arc::clone(field)]));
+    let root = ArrowSchemaConverter::new()
+        .convert(&schema)
+        .map_err(failed)?
+        .root_schema_ptr();
+    // Nothing is written here: a column's place is only looked up in the file that it goes to.
+    let nowhere = SerializedFileWriter::new(std::io::sink(), root, properties).map_err(failed)?;
+    let factory = ArrowRowGroupWriterFactory::new(&nowhere, schema);
+    factory.create_column_writers(0).map_err(failed)
+}
+
 pub(super) fn failed(error: parquet::errors::ParquetError) -> LakeError {
     refuse(format!("parquet: {error}"))
+}
+
+fn fresh_level() -> Result<ZstdLevel, LakeError> {
+    ZstdLevel::try_new(ZSTD_LEVEL_FRESH).map_err(|error| refuse(format!("zstd level: {error}")))
 }
 
 fn properties(
@@ -114,11 +153,14 @@ fn properties(
     content: &Content<'_>,
     options: &EncodeOptions,
 ) -> Result<WriterProperties, LakeError> {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL_FRESH)
-        .map_err(|error| refuse(format!("zstd level: {error}")))?;
+    let compression = if content.rows.len() < ZSTD_ROWS_MIN {
+        Compression::SNAPPY
+    } else {
+        Compression::ZSTD(fresh_level()?)
+    };
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(key_values(content, options)));
     if !content.sorted_by.is_empty() {
@@ -144,25 +186,18 @@ fn properties(
 }
 
 fn key_values(content: &Content<'_>, options: &EncodeOptions) -> Vec<KeyValue> {
+    let pair = |key: &str, value: String| KeyValue::new(format!("stampworks.{key}"), value);
     let producer = options.producer.clone();
-    vec![
-        KeyValue::new(
-            "stampworks.producer".to_owned(),
-            producer.unwrap_or_else(|| ENGINE_INFO.to_owned()),
-        ),
-        KeyValue::new(
-            "stampworks.partition".to_owned(),
-            content.partition.to_string(),
-        ),
-        KeyValue::new(
-            "stampworks.first_sequence".to_owned(),
-            content.first_sequence.to_string(),
-        ),
-        KeyValue::new(
-            "stampworks.last_sequence".to_owned(),
-            content.last_sequence.to_string(),
-        ),
-    ]
+    let mut pairs = vec![pair(
+        "producer",
+        producer.unwrap_or_else(|| ENGINE_INFO.to_owned()),
+    )];
+    if let Some(origin) = content.origin {
+        pairs.push(pair("partition", origin.partition.to_string()));
+        pairs.push(pair("first_sequence", origin.first_sequence.to_string()));
+        pairs.push(pair("last_sequence", origin.last_sequence.to_string()));
+    }
+    pairs
 }
 
 /// The layout of a column, or `None` where the library's own choice is right.

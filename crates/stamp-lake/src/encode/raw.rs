@@ -10,7 +10,7 @@ use stamp_model::{GapRow, PartitionId, Properties, RawRow};
 
 use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
-use super::{EncodeOptions, by_day, partition_column, refuse};
+use super::{EncodeOptions, by_day, origin, partition_column, refuse};
 use crate::LakeError;
 use crate::file::EncodedFile;
 use crate::schema::{ColumnType, TableSpec};
@@ -24,20 +24,17 @@ pub enum RawKind {
     Quarantine,
 }
 
-/// Encodes raw rows of one partition, one file for each date they were enqueued on.
+/// Encodes raw rows, one file for each date they were enqueued on.
 ///
 /// A property key that comes twice is kept as `key#2` and so on, because a map has each key once.
 ///
 /// # Errors
-/// [`LakeError::Encode`] when the rows are of several partitions.
+/// [`LakeError::Encode`] when the writer refuses a column.
 pub fn encode_raw(
     rows: &[RawRow],
     kind: RawKind,
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
-    let Some(partition) = one_partition(rows.iter().map(|row| row.partition))? else {
-        return Ok(Vec::new());
-    };
     let spec = match kind {
         RawKind::Rejected => TableSpec::rejected(),
         RawKind::Quarantine => TableSpec::quarantine(),
@@ -49,31 +46,28 @@ pub fn encode_raw(
             let rows: Vec<&RawRow> = order.iter().map(|&row| &rows[row as usize]).collect();
             let sequence: Vec<i64> = rows.iter().map(|row| row.sequence).collect();
             let enqueued_at: Vec<i64> = rows.iter().map(|row| row.enqueued_at_us).collect();
+            let partition = partition_column_of(rows.iter().map(|row| row.partition));
+            let origins = rows.iter().map(|r| (r.partition, r.sequence, r.sequence));
             let content = Content {
                 day,
-                partition,
-                first_sequence: sequence.iter().copied().min().unwrap_or_default(),
-                last_sequence: sequence.iter().copied().max().unwrap_or_default(),
+                origin: origin(origins),
                 sorted_by: Vec::new(),
                 rows: Rows::All(0, rows.len()),
-                columns: raw_columns(&rows, [&sequence, &enqueued_at], kind, partition)?,
+                columns: raw_columns(&rows, &partition, [&sequence, &enqueued_at], kind)?,
             };
             write(&spec, &content, file_id, options)
         })
         .collect()
 }
 
-/// Encodes gaps of one partition, one file for each date of the first event after a gap.
+/// Encodes gaps, one file for each date of the first event after a gap.
 ///
 /// # Errors
-/// [`LakeError::Encode`] when the rows are of several partitions.
+/// [`LakeError::Encode`] when the writer refuses a column.
 pub fn encode_gaps(
     rows: &[GapRow],
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
-    let Some(partition) = one_partition(rows.iter().map(|row| row.partition))? else {
-        return Ok(Vec::new());
-    };
     let spec = TableSpec::gaps();
     let file_id = options.file_id();
     by_day(&all(rows.len()), |row| rows[row].next_enqueued_at_us)
@@ -83,15 +77,16 @@ pub fn encode_gaps(
             let first: Vec<i64> = rows.iter().map(|row| row.sequence_first).collect();
             let last: Vec<i64> = rows.iter().map(|row| row.sequence_last).collect();
             let next: Vec<i64> = rows.iter().map(|row| row.next_enqueued_at_us).collect();
+            let partition = partition_column_of(rows.iter().map(|row| row.partition));
+            let ranges = rows.iter();
+            let ranges = ranges.map(|r| (r.partition, r.sequence_first, r.sequence_last));
             let content = Content {
                 day,
-                partition,
-                first_sequence: first.iter().copied().min().unwrap_or_default(),
-                last_sequence: last.iter().copied().max().unwrap_or_default(),
+                origin: origin(ranges),
                 sorted_by: Vec::new(),
                 rows: Rows::All(0, rows.len()),
                 columns: vec![
-                    Values::Same(partition_column(partition)).into(),
+                    Values::I32(&partition).into(),
                     Values::I64(&first).into(),
                     Values::I64(&last).into(),
                     Values::I64(&next).into(),
@@ -107,25 +102,15 @@ fn all(rows: usize) -> Vec<u32> {
     (0..).take(rows).collect()
 }
 
-pub(super) fn one_partition(
-    mut partitions: impl Iterator<Item = PartitionId>,
-) -> Result<Option<PartitionId>, LakeError> {
-    let Some(first) = partitions.next() else {
-        return Ok(None);
-    };
-    match partitions.find(|other| *other != first) {
-        Some(other) => Err(refuse(format!(
-            "rows of partitions {first} and {other} in one call"
-        ))),
-        None => Ok(Some(first)),
-    }
+pub(super) fn partition_column_of(rows: impl Iterator<Item = PartitionId>) -> Vec<i32> {
+    rows.map(partition_column).collect()
 }
 
 fn raw_columns<'a>(
     rows: &[&RawRow],
+    partition: &'a [i32],
     [sequence, enqueued_at]: [&'a [i64]; 2],
     kind: RawKind,
-    partition: PartitionId,
 ) -> Result<Vec<Source<'a>>, LakeError> {
     let body: BinaryArray = rows.iter().map(|row| Some(row.body.as_ref())).collect();
     let mut columns = vec![
@@ -136,7 +121,7 @@ fn raw_columns<'a>(
                 .map(|row| Some(row.rule.as_str()).filter(|rule| !rule.is_empty())),
         ),
         strings(rows.iter().map(|row| row.device_id.as_deref())),
-        Values::Same(partition_column(partition)).into(),
+        Values::I32(partition).into(),
         Values::I64(sequence).into(),
         strings(rows.iter().map(|row| Some(&*row.offset))),
         Values::I64(enqueued_at).into(),

@@ -4,7 +4,7 @@ use stamp_model::{Column, Readings, Shape};
 
 use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
-use super::{EncodeOptions, by_day, partition_column, refuse};
+use super::{EncodeOptions, by_day, origin, partition_column, refuse};
 use crate::LakeError;
 use crate::file::EncodedFile;
 use crate::schema::TableSpec;
@@ -31,22 +31,25 @@ pub fn encode_readings(
     spec.check_names()?;
     check(shape, readings, order)?;
     let file_id = options.file_id();
+    let partitions = partitions(readings);
     by_day(order, |row| readings.window_time_us(row))
         .into_iter()
         .map(|(day, rows)| {
-            let sequences = || rows.iter().map(|&row| readings.sequence[row as usize]);
+            let places = rows.iter().map(|&row| row as usize);
+            let origins = places.map(|row| {
+                let sequence = readings.sequence[row];
+                (readings.partition_of(row), sequence, sequence)
+            });
             let content = Content {
                 day,
-                partition: readings.partition,
-                first_sequence: sequences().min().unwrap_or_default(),
-                last_sequence: sequences().max().unwrap_or_default(),
+                origin: origin(origins),
                 sorted_by: if is_sorted(readings, &rows) {
                     SORTED_BY.to_vec()
                 } else {
                     Vec::new()
                 },
                 rows: Rows::Some(&rows),
-                columns: columns(readings),
+                columns: columns(readings, &partitions),
             };
             write(&spec, &content, file_id, options)
         })
@@ -82,7 +85,13 @@ fn check(shape: &Shape, readings: &Readings, order: &[u32]) -> Result<(), LakeEr
     }
 }
 
-fn columns(readings: &Readings) -> Vec<Source<'_>> {
+/// The partition of each row, in a buffer of several.
+fn partitions(readings: &Readings) -> Vec<i32> {
+    let each = readings.partitions.iter().flatten();
+    each.map(|&partition| partition_column(partition)).collect()
+}
+
+fn columns<'a>(readings: &'a Readings, partitions: &'a [i32]) -> Vec<Source<'a>> {
     let mut columns = vec![
         Values::Text(&readings.devices, &readings.device).into(),
         Values::I64(&readings.ts_us).into(),
@@ -92,7 +101,10 @@ fn columns(readings: &Readings) -> Vec<Source<'_>> {
     columns.extend([
         Values::Bool(&readings.late).into(),
         Values::Bool(&readings.clock_suspect).into(),
-        Values::Same(partition_column(readings.partition)).into(),
+        match readings.partitions {
+            None => Values::Same(partition_column(readings.partition)).into(),
+            Some(_) => Values::I32(partitions).into(),
+        },
         Values::I64(&readings.sequence).into(),
     ]);
     columns

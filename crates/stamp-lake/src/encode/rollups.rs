@@ -4,7 +4,7 @@ use stamp_model::{Dictionary, PartitionId, RollupRows};
 
 use super::columns::{Rows, Source, Values};
 use super::parquet_file::{Content, write};
-use super::{EncodeOptions, by_day, day_of, partition_column, refuse};
+use super::{EncodeOptions, by_day, day_of, origin, partition_column, refuse};
 use crate::LakeError;
 use crate::file::EncodedFile;
 use crate::schema::TableSpec;
@@ -15,28 +15,27 @@ const SORTED_BY: [usize; 3] = [0, 1, 2];
 /// Encodes all rows, one file for each date of their window's start.
 ///
 /// # Errors
-/// [`LakeError::Encode`] when the columns differ in length or the partition is none.
+/// [`LakeError::Encode`] when the columns differ in length or a partition is none.
 pub fn encode_rollups(
     rows: &RollupRows,
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
-    let partition = PartitionId::new(rows.partition)
-        .ok_or_else(|| refuse(format!("partition {} of rollups", rows.partition)))?;
     check(rows)?;
+    let partitions = Partitions::of(rows)?;
     let spec = TableSpec::rollups();
     let file_id = options.file_id();
     let file = |day: i32, chosen: Rows<'_>| {
-        let places = || (0..chosen.len()).map(|at| chosen.at(at));
-        let first = places().map(|row| rows.sequence_first[row]).min();
-        let last = places().map(|row| rows.sequence_last[row]).max();
+        let places = (0..chosen.len()).map(|at| chosen.at(at));
+        let origins = places.map(|row| {
+            let (first, last) = (rows.sequence_first[row], rows.sequence_last[row]);
+            (partitions.of_row(row), first, last)
+        });
         let content = Content {
             day,
-            partition,
-            first_sequence: first.unwrap_or_default(),
-            last_sequence: last.unwrap_or_default(),
+            origin: origin(origins),
             sorted_by: SORTED_BY.to_vec(),
             rows: chosen,
-            columns: columns(rows, partition),
+            columns: columns(rows, &partitions),
         };
         write(&spec, &content, file_id, options)
     };
@@ -48,6 +47,44 @@ pub fn encode_rollups(
         .into_iter()
         .map(|(day, order)| file(day, Rows::Some(&order)))
         .collect()
+}
+
+/// Where the rows came from.
+enum Partitions {
+    One(PartitionId),
+    /// The same twice: checked, and as the file has it.
+    Each(Vec<PartitionId>, Vec<i32>),
+}
+
+impl Partitions {
+    fn of(rows: &RollupRows) -> Result<Self, LakeError> {
+        let known = |number: u32| {
+            PartitionId::new(number).ok_or_else(|| refuse(format!("partition {number} of rollups")))
+        };
+        let Some(each) = &rows.partitions else {
+            return Ok(Self::One(known(rows.partition)?));
+        };
+        let each = each.iter().map(|&number| known(number));
+        let each = each.collect::<Result<Vec<_>, _>>()?;
+        let column = each.iter().map(|&partition| partition_column(partition));
+        let column = column.collect();
+        Ok(Self::Each(each, column))
+    }
+
+    #[inline]
+    fn of_row(&self, row: usize) -> PartitionId {
+        match self {
+            Self::One(partition) => *partition,
+            Self::Each(each, _) => each[row],
+        }
+    }
+
+    fn column(&self) -> Values<'_> {
+        match self {
+            Self::One(partition) => Values::Same(partition_column(*partition)),
+            Self::Each(_, column) => Values::I32(column),
+        }
+    }
 }
 
 fn check(rows: &RollupRows) -> Result<(), LakeError> {
@@ -66,6 +103,10 @@ fn check(rows: &RollupRows) -> Result<(), LakeError> {
         ("late_count", rows.late_count.len()),
         ("sequence_first", rows.sequence_first.len()),
         ("sequence_last", rows.sequence_last.len()),
+        (
+            "partition",
+            rows.partitions.as_ref().map_or(rows.len(), Vec::len),
+        ),
     ];
     match lengths.iter().find(|(_, length)| *length != rows.len()) {
         Some((name, length)) => Err(refuse(format!(
@@ -129,7 +170,7 @@ fn ranks(dictionary: &Dictionary) -> Vec<u32> {
     ranks
 }
 
-fn columns(rows: &RollupRows, partition: PartitionId) -> Vec<Source<'_>> {
+fn columns<'a>(rows: &'a RollupRows, partitions: &'a Partitions) -> Vec<Source<'a>> {
     let columns = [
         Values::Text(&rows.devices, &rows.device),
         Values::Text(&rows.metrics, &rows.metric),
@@ -145,7 +186,7 @@ fn columns(rows: &RollupRows, partition: PartitionId) -> Vec<Source<'_>> {
         Values::I64(&rows.last_ts_us),
         Values::F64(&rows.m2),
         Values::I64(&rows.late_count),
-        Values::Same(partition_column(partition)),
+        partitions.column(),
         Values::I64(&rows.sequence_first),
         Values::I64(&rows.sequence_last),
     ];

@@ -1,7 +1,12 @@
 //! The suite on a store in memory and on local files.
 
-use stamp_lake::{Lake, LakeError, StoreConfig};
+use std::time::Duration;
+
+use stamp_lake::faults::Fault;
+use stamp_lake::{Lake, LakeError, StoreConfig, Table};
+use stamp_model::TenantId;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 fn memory() -> Lake {
     Lake::open(&StoreConfig::new("memory:"), Handle::current()).unwrap()
@@ -97,4 +102,63 @@ async fn ownership_is_refused_where_nothing_can_be_compared_and_set() {
         matches!(&error, LakeError::Config { key: "url", reason } if reason.contains("one process only")),
         "{error:?}"
     );
+}
+
+fn rejected(lake: &Lake, tenant: &str) -> Table {
+    lake.tenant(&TenantId::parse(tenant).unwrap()).rejected()
+}
+
+/// Each load holds a thread and needs another one for its requests.
+#[test]
+fn more_tables_at_once_than_the_runtime_has_threads_are_all_loaded() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(300)
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig::new(format!("file://{}", folder.path().display()));
+    let lake = Lake::open(&config, runtime.handle().clone()).unwrap();
+    runtime.block_on(async {
+        let mut loads = tokio::task::JoinSet::new();
+        for number in 0..600 {
+            let table = rejected(&lake, &format!("t-{number}"));
+            loads.spawn(async move { table.load().await });
+        }
+        while let Some(loaded) = loads.join_next().await {
+            assert_eq!(loaded.unwrap().unwrap().version(), 0);
+        }
+    });
+}
+
+/// An attempt that is given up leaves its thread waiting.
+#[test]
+fn a_table_whose_store_hangs_takes_few_of_the_threads_that_all_tables_have() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .enable_time()
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig::new(format!("file://{}", folder.path().display()));
+    let lake = Lake::open(&config, runtime.handle().clone()).unwrap();
+    runtime.block_on(async {
+        let lake = lake.with_faults(|request| {
+            if request.path.contains("/hangs/") {
+                Fault::Hang
+            } else {
+                Fault::None
+            }
+        });
+        let hangs = rejected(&lake, "hangs");
+        for _ in 0..100 {
+            let given_up = timeout(Duration::ZERO, hangs.load()).await;
+            assert!(given_up.is_err(), "{given_up:?}");
+        }
+        let loaded = rejected(&lake, "answers").load().await.unwrap();
+        assert_eq!(loaded.version(), 0);
+    });
+    // Who hangs is not waited for.
+    runtime.shutdown_background();
 }

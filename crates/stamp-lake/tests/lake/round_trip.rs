@@ -1,5 +1,9 @@
 //! Whatever the buffers hold comes back from the table as it was.
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
 use crate::suite::{START_US, field, mark, partition, put_all, tenant};
 use proptest::prelude::*;
 use stamp_lake::{
@@ -292,6 +296,7 @@ proptest! {
         let float = |i: usize| rows.iter().map(|row| row.3[i]).collect::<Vec<f64>>();
         let whole = |i: usize| rows.iter().map(|row| row.4[i]).collect::<Vec<i64>>();
         let partials = RollupRows {
+            partitions: None,
             partition: 5, window_s: 60, devices, metrics, device, metric,
             window_start_us: rows.iter().map(|row| row.2).collect(),
             count: whole(0), sum: float(0), min: float(1), max: float(2),
@@ -410,7 +415,11 @@ fn rows_that_fit_no_file_are_refused_with_their_place() {
     );
     buffer.late.pop();
     assert!(encode_readings(&crate::suite::shape(), &buffer, &[0], &options).is_err());
+}
 
+#[test]
+fn rows_of_several_partitions_share_a_file_and_each_says_its_own() {
+    let options = EncodeOptions::default();
     let gap = |number| GapRow {
         partition: partition(number),
         sequence_first: 0,
@@ -418,11 +427,34 @@ fn rows_that_fit_no_file_are_refused_with_their_place() {
         next_enqueued_at_us: 0,
         reason: "retention",
     };
-    let error = encode_gaps(&[gap(1), gap(2)], &options).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "encode: rows of partitions 1 and 2 in one call"
-    );
+    let mut readings = crate::suite::readings(partition(1), 0..3);
+    readings.append(&crate::suite::readings(partition(2), 5..7), &[0, 1]);
+    let order = [0, 1, 2, 3, 4];
+    let shape = crate::suite::shape();
+    for (files, wanted) in [
+        (encode_gaps(&[gap(1), gap(2)], &options), vec![1, 2]),
+        (
+            encode_readings(&shape, &readings, &order, &options),
+            vec![1, 1, 1, 2, 2],
+        ),
+    ] {
+        let files = files.unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].origin, None);
+        assert!(files[0].name().starts_with("mixed-"), "{}", files[0].name());
+        let mut found = Vec::new();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(files[0].bytes.clone()).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let partitions = batch["partition"].as_primitive::<Int32Type>();
+            found.extend(partitions.iter().flatten());
+        }
+        found.sort_unstable();
+        assert_eq!(found, wanted);
+    }
+    let one = encode_gaps(&[gap(2), gap(2)], &options).unwrap();
+    let origin = one[0].origin.map(|origin| origin.partition.number());
+    assert_eq!(origin, Some(2));
 }
 
 #[test]

@@ -292,7 +292,7 @@ pub(crate) const FLUSH_ROWS: Definition = Definition {
     unit: Unit::Rows,
     labels: &[],
     help: "Readings in one flush of a tenant.",
-    reading: "Small flushes make small files: raise the flush age, or read fewer partitions a process.",
+    reading: "Small flushes of one tenant share a file; where that is small too, raise the flush age.",
 };
 
 pub(crate) const FLUSH_BYTES: Definition = Definition {
@@ -339,7 +339,7 @@ pub(crate) const OLDEST_UNFLUSHED_AGE: Definition = Definition {
     kind: Kind::Gauge,
     unit: Unit::Seconds,
     labels: &[TENANT],
-    help: "Longest time that a row of the tenant has waited in memory, over all partitions.",
+    help: "Longest time that a row of the tenant has waited in memory, over all partitions; 0 when none waits.",
     reading: "Above the configured flush age plus a flush: this tenant's store does not take rows.",
 };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use stamp_consumer::{Consumer, ConsumerConfig, Parts, plan_tenants};
+use stamp_consumer::{Consumer, ConsumerConfig, Parts, TenantPlan, plan_tenants};
 use stamp_eventhubs::{AmqpHub, EventHub, PartitionSource, StartPosition};
 use stamp_lake::Lake;
 use stamp_model::{BatchLimits, PartitionId};
@@ -79,6 +79,19 @@ async fn receive_partition(hub: AmqpHub, number: u32, events: u64) -> Result<(),
     Ok(())
 }
 
+/// A tenant's tables are made once in its life: no part of what an event costs.
+async fn make_tables(tenants: &[TenantPlan]) -> Result<(), Failure> {
+    for plan in tenants {
+        let root = plan.lake.tenant(&plan.id);
+        let shape = plan.schema.shape();
+        for table in [root.readings(shape), root.rollups(), root.rejected()] {
+            let made = table.load().await;
+            made.map_err(|cause| Failure::failed("cannot make the tables", cause))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, Failure> {
     let Fill {
         events, partitions, ..
@@ -112,6 +125,7 @@ pub(super) async fn whole(fill: Fill, buffer_max: ByteSize) -> Result<Measured, 
     let lake = Lake::open(&config.store, handle)
         .map_err(|cause| Failure::failed("cannot open the folder", cause))?;
     let tenants = plan_tenants(&config, folder.path(), &lake, |_| Ok(lake.clone()))?;
+    make_tables(&tenants).await?;
     let metrics = Metrics::new(&Registry::new(), &config.stamp)
         .map_err(|cause| Failure::failed("cannot set up metrics", cause))?;
     let parts = Parts {

@@ -354,9 +354,10 @@ fn without_ids(path: &str) -> String {
     match path.rsplit_once('/') {
         Some((folder, name)) if name.ends_with(".parquet") => {
             let stem = name.trim_end_matches(".parquet");
-            // p{partition}-{first}-{last}-{id}: the id has hyphens of its own.
-            let mut parts = stem.splitn(4, '-');
-            let kept: Vec<&str> = parts.by_ref().take(3).collect();
+            // p{partition}-{first}-{last}-{id} or mixed-{id}: the id has hyphens of its own.
+            let named = if stem.starts_with("mixed-") { 1 } else { 3 };
+            let mut parts = stem.splitn(named + 1, '-');
+            let kept: Vec<&str> = parts.by_ref().take(named).collect();
             let id = parts.next().is_some_and(is_id);
             format!(
                 "{folder}/{}{}",

@@ -95,6 +95,8 @@ fn python_devices_send_talk_about_their_twin_and_are_refused_when_they_must() {
         assert_eq!(said[name]["type"], "CredentialError", "{name}: {said}");
     }
 
+    // So that the hub has heard the end of every connection.
+    cloud.runtime.block_on(emulator.stop());
     let events = cloud.events("stamp");
     let telemetry = of_source(&events, "Telemetry");
     let bodies: Vec<&Value> = telemetry.iter().map(|event| &event["body"]["n"]).collect();
@@ -126,7 +128,6 @@ fn python_devices_send_talk_about_their_twin_and_are_refused_when_they_must() {
         .collect();
     assert!(numbers.is_sorted() && numbers[0].len() == 62, "{numbers:?}");
     assert_eq!(of_source(&events, "twinChangeEvents").len(), 3);
-    cloud.runtime.block_on(emulator.stop());
 }
 
 #[test]
@@ -162,6 +163,8 @@ fn messages_go_by_the_conditions_of_routes_and_the_rest_by_the_fallback_route() 
     let hub = emulator.hub();
     let arguments = [&hub.connection_string(), hub.host_name()];
     cloud.python("iothub_device.py", &arguments);
+    // So that the hub has heard the end of every connection.
+    cloud.runtime.block_on(emulator.stop());
 
     let numbers = |event_hub: &str| -> Vec<i64> {
         let events = cloud.events(event_hub);
@@ -175,7 +178,6 @@ fn messages_go_by_the_conditions_of_routes_and_the_rest_by_the_fallback_route() 
     assert_eq!(numbers("hot"), [3, 4, 5]);
     assert_eq!(numbers("connections"), [] as [i64; 0]);
     assert_eq!(cloud.events("connections").len(), 4);
-    cloud.runtime.block_on(emulator.stop());
 }
 
 #[test]

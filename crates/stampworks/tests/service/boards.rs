@@ -152,6 +152,8 @@ async fn disturb(stamp: &mut Stamp, service: &Service) {
         ..OutgoingEvent::default()
     };
     stamp.hub.publish(0, twin_change).unwrap();
+    // Before the others use up the quota: over it, no one looks at what the event is.
+    stamp.until_settled().await;
     stamp.publish(2_000);
     stamp.until_settled().await;
     stamp.store.refuse(true);

@@ -116,10 +116,8 @@ fn more_tables_at_once_than_the_runtime_has_threads_are_all_loaded() {
         .max_blocking_threads(300)
         .build()
         .unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig::new(format!("file://{}", folder.path().display()));
-    let lake = Lake::open(&config, runtime.handle().clone()).unwrap();
     runtime.block_on(async {
+        let Files { lake, _folder } = files();
         let mut loads = tokio::task::JoinSet::new();
         for number in 0..600 {
             let table = rejected(&lake, &format!("t-{number}"));
@@ -140,10 +138,8 @@ fn a_table_whose_store_hangs_takes_few_of_the_threads_that_all_tables_have() {
         .enable_time()
         .build()
         .unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig::new(format!("file://{}", folder.path().display()));
-    let lake = Lake::open(&config, runtime.handle().clone()).unwrap();
     runtime.block_on(async {
+        let Files { lake, _folder } = files();
         let lake = lake.with_faults(|request| {
             if request.path.contains("/hangs/") {
                 Fault::Hang

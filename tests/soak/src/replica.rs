@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// A process that does not answer in this time is stopped, or as good as.
 const SCRAPE_MAX: Duration = Duration::from_millis(800);
 
+/// Of a log's last line, in the report.
+const END_CHARS_MAX: usize = 1_000;
+
 /// Counters that are summed over all lives of a replica.
 const COUNTED: [&str; 4] = [
     "stamp_commit_conflicts_total",
@@ -31,8 +34,8 @@ pub(crate) struct Replica {
     lives: u32,
     endpoints: Option<String>,
     pub(crate) is_stopped: bool,
-    /// It ended without being killed: how often.
-    pub(crate) own_ends: u32,
+    /// How it ended without being killed, each time.
+    pub(crate) own_ends: Vec<String>,
     pub(crate) resident_bytes: u64,
     pub(crate) resident_bytes_max: u64,
     /// Of the lives that are over, and of this one as last seen.
@@ -49,7 +52,7 @@ impl Replica {
             lives: 0,
             endpoints: None,
             is_stopped: false,
-            own_ends: 0,
+            own_ends: Vec::new(),
             resident_bytes: 0,
             resident_bytes_max: 0,
             counted: BTreeMap::new(),
@@ -87,17 +90,25 @@ impl Replica {
             Some(child) => child.try_wait()?,
             None => return self.start(),
         };
-        match ended.map(|status| status.code()) {
-            None => Ok(()),
-            Some(Some(2 | 3)) => bail!(
+        let Some(status) = ended else {
+            return Ok(());
+        };
+        if let Some(2 | 3) = status.code() {
+            bail!(
                 "the service refuses to start: see {}",
                 self.log_path().display()
-            ),
-            Some(_) => {
-                self.own_ends += 1;
-                self.start()
-            }
+            );
         }
+        let log = std::fs::read_to_string(self.log_path())?;
+        let last: String = log
+            .lines()
+            .last()
+            .into_iter()
+            .flat_map(str::chars)
+            .take(END_CHARS_MAX)
+            .collect();
+        self.own_ends.push(format!("{status}: {last}"));
+        self.start()
     }
 
     /// SIGKILL; it stays dead until it is started again.

@@ -57,8 +57,8 @@ pub struct Report {
     pub broken_requests: u64,
     /// Requests that reached the proxy before the store.
     pub requests: u64,
-    /// Processes that ended by themselves and were started again.
-    pub own_ends: u32,
+    /// Processes that ended by themselves and were started again: how, and the last line of each log.
+    pub own_ends: Vec<String>,
     /// Commits that met another writer, as last seen in each life of a replica.
     pub conflicts: u64,
     /// Rows that marks dropped, likewise.
@@ -116,7 +116,10 @@ impl fmt::Display for Report {
             "requests to the store  {}, {} of them broken",
             self.requests, self.broken_requests
         )?;
-        writeln!(f, "ended by themselves    {}", self.own_ends)?;
+        writeln!(f, "ended by themselves    {}", self.own_ends.len())?;
+        for end in &self.own_ends {
+            writeln!(f, "     {end}")?;
+        }
         writeln!(f, "commit conflicts       {}", self.conflicts)?;
         writeln!(f, "rows dropped by marks  {}", self.dropped_by_marks)?;
         writeln!(f, "events delivered again {}", self.redelivered)?;

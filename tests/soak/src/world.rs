@@ -226,7 +226,11 @@ log-filter = "warn,stampworks=info"
             faults: chaos.faults,
             broken_requests: self.store.broken(),
             requests: self.store.requests(),
-            own_ends: self.replicas.iter().map(|r| r.own_ends).sum(),
+            own_ends: self
+                .replicas
+                .iter()
+                .flat_map(|r| r.own_ends.clone())
+                .collect(),
             conflicts: sum("stamp_commit_conflicts_total"),
             dropped_by_marks: sum("stamp_duplicate_rows_dropped_total"),
             redelivered: sum("stamp_redelivered_events_total"),
